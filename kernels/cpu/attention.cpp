@@ -1,0 +1,109 @@
+// Attention, forward: softmax(q·kᵀ/sqrt(D))·v. Blocks of queries with the keys that they may see; a block's
+// scores are complete before its softmax, so no running maximum is needed, and its row of keys stays in
+// cache.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "kernels/cpu/cpu_operations.h"
+#include "kernels/cpu/simd_target.h"
+// Highway's order: what is compiled once per target follows foreach_target.h.
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "kernels/cpu/attention_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace minichilla::HWY_NAMESPACE {
+
+struct SoftmaxSums {
+  float top, total;
+};
+
+/// row[i] = exp(row[i] − top) for i in [begin, end) with top the maximum there, 0 in the rest of [0, width);
+/// `total` is their sum. width is a multiple of kLanes.
+HWY_INLINE SoftmaxSums exponentials(float* row, std::size_t begin, std::size_t end, std::size_t width) {
+  fill_outside(row, begin, end, width, -HUGE_VALF);
+  Floats top = splat(-HUGE_VALF);
+  for (std::size_t i = 0; i < width; i += kLanes) top = hn::Max(top, hn::LoadU(kFloat, row + i));
+  const float maximum = max_lanes(top);
+  const float total = sum_over(width, [&](auto access, std::size_t i) HWY_ATTR {
+    const Floats e = exp_bounded(hn::Sub(access.load(row + i), splat(maximum)));
+    access.store(e, row + i);
+    return e;
+  });
+  return {maximum, total};
+}
+
+/// One head of one sequence: q, k, v are (T, D) with rows `row` apart, out (T, D) with rows out_row apart.
+void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, const float* k,
+                 const float* v, std::size_t row, float* out, std::size_t out_row, float* log_sum_exp,
+                 float* scratch) {
+  const std::size_t tokens = static_cast<std::size_t>(T), width = static_cast<std::size_t>(D);
+  const AttentionScratch layout(tokens, width);
+  float* const keys_transposed = scratch;
+  float* const values = keys_transposed + layout.transposed;
+  float* const scores = values + layout.packed;
+  const std::size_t value_row = round_up(width, kLanes);
+  transpose(tokens, width, k, row, 1 / std::sqrt(static_cast<float>(D)), keys_transposed, layout.key_row);
+  copy_rows(tokens, width, v, row, values, value_row);
+
+  for (int begin = 0; begin < T; begin += static_cast<int>(kQueryBlock)) {
+    const int end = std::min(T, begin + static_cast<int>(kQueryBlock));
+    const std::size_t rows = static_cast<std::size_t>(end - begin);
+    const ScoreColumns columns = score_columns(pattern, begin, end);
+    product(rows, columns.width, width, {q + static_cast<std::size_t>(begin) * row, row, 1},
+            {keys_transposed + columns.first, layout.key_row}, Output::replace, scores, layout.key_row);
+    SoftmaxSums sums[kQueryBlock];
+    for (std::size_t i = 0; i < rows; ++i) {
+      const int query = begin + static_cast<int>(i);
+      const KeyRange seen = pattern.key_range(query, query + 1);
+      sums[i] =
+          exponentials(scores + i * layout.key_row, static_cast<std::size_t>(seen.begin) - columns.first,
+                       static_cast<std::size_t>(seen.end) - columns.first, columns.width);
+    }
+    const std::size_t key = static_cast<std::size_t>(columns.keys.begin);
+    float* block_out = out + static_cast<std::size_t>(begin) * out_row;
+    product(rows, width, static_cast<std::size_t>(columns.keys.end) - key,
+            {scores + (key - columns.first), layout.key_row, 1}, {values + key * value_row, value_row},
+            Output::replace, block_out, out_row);
+    for (std::size_t i = 0; i < rows; ++i, block_out += out_row) {
+      const Floats share = splat(1 / sums[i].total);
+      for_each_vector(width, [&](auto access, std::size_t d) HWY_ATTR {
+        access.store(hn::Mul(share, access.load(block_out + d)), block_out + d);
+      });
+      log_sum_exp[static_cast<std::size_t>(begin) + i] = sums[i].top + std::log(sums[i].total);
+    }
+  }
+}
+
+}  // namespace minichilla::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace minichilla {
+
+HWY_EXPORT(attend_head);
+
+std::int64_t CpuOperations::attention_scratch(const AttentionShape& shape) const {
+  const AttentionScratch layout(static_cast<std::size_t>(shape.T), static_cast<std::size_t>(shape.D));
+  return static_cast<std::int64_t>(std::max(layout.forward(), layout.backward()));
+}
+
+void CpuOperations::attention(Lane&, const AttentionShape& shape, const float* qkv, float* out,
+                              float* log_sum_exp, float* scratch) const {
+  const std::size_t T = static_cast<std::size_t>(shape.T), D = static_cast<std::size_t>(shape.D);
+  const std::size_t heads = static_cast<std::size_t>(shape.H), C = heads * D;
+  for (std::size_t b = 0; b < static_cast<std::size_t>(shape.B); ++b) {
+    for (std::size_t h = 0; h < heads; ++h) {
+      const float* q = qkv + b * T * 3 * C + h * D;
+      HWY_DYNAMIC_DISPATCH(attend_head)
+      (shape.pattern, shape.T, shape.D, q, q + C, q + 2 * C, 3 * C, out + b * T * C + h * D, C,
+       log_sum_exp + (b * heads + h) * T, scratch);
+    }
+  }
+}
+
+}  // namespace minichilla
+#endif

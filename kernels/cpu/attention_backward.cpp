@@ -1,0 +1,179 @@
+// Attention, backward, as in FlashAttention-2 (Dao 2023): probabilities are computed again from the
+// log-sum-exp that the forward pass kept, tile by tile, and never stored for the whole sequence. With P the
+// probabilities, O = P·V:
+//   dV = Pᵀ·dO,  dP = dO·Vᵀ,  dS = P ∘ (dP − δ)/sqrt(D) with δ = row sums of dO ∘ O,  dQ = dS·K,  dK = dSᵀ·Q.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention_backward.cpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "kernels/cpu/cpu_operations.h"
+#include "kernels/cpu/simd_target.h"
+// Highway's order: what is compiled once per target follows foreach_target.h.
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "kernels/cpu/attention_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace minichilla::HWY_NAMESPACE {
+
+/// The operands of HeadGradient repacked, and a tile of queries' probabilities and score gradients.
+struct PackedHead {
+  PackedHead(const HeadGradient& head, float* scratch)
+      : layout(static_cast<std::size_t>(head.T), static_cast<std::size_t>(head.D)),
+        tokens(static_cast<std::size_t>(head.T)),
+        width(static_cast<std::size_t>(head.D)),
+        head_row(round_up(width, kLanes)),
+        scale(1 / std::sqrt(static_cast<float>(head.D))),
+        keys_transposed(scratch),
+        values_transposed(keys_transposed + layout.transposed),
+        keys(values_transposed + layout.transposed),
+        queries(keys + layout.packed),
+        d_out(queries + layout.packed),
+        d_keys(d_out + layout.packed),
+        d_values(d_keys + layout.packed),
+        probabilities(d_values + layout.packed),
+        d_scores(probabilities + layout.tile) {
+    // The keys carry 1/sqrt(D) for the scores, exactly as in the forward pass.
+    transpose(tokens, width, head.k, head.row, scale, keys_transposed, layout.key_row);
+    transpose(tokens, width, head.v, head.row, 1, values_transposed, layout.key_row);
+    copy_rows(tokens, width, head.k, head.row, keys, head_row);
+    copy_rows(tokens, width, head.q, head.row, queries, head_row);
+    copy_rows(tokens, width, head.d_out, head.out_row, d_out, head_row);
+    std::fill(d_keys, d_keys + tokens * head_row, 0.0f);
+    std::fill(d_values, d_values + tokens * head_row, 0.0f);
+  }
+
+  AttentionScratch layout;
+  std::size_t tokens, width, head_row;
+  float scale;
+  float *keys_transposed, *values_transposed;  // (D, key_row)
+  float *keys, *queries, *d_out;               // (T, head_row)
+  float *d_keys, *d_values;                    // (T, head_row)
+  float *probabilities, *d_scores;             // (kQueryTile, key_row)
+};
+
+/// One row: from scores to probabilities and from d_probabilities to d_scores in the columns [begin, end);
+/// zeros in the rest of [0, width), a multiple of kLanes.
+HWY_INLINE void score_gradients(float* scores, float* d_scores, std::size_t begin, std::size_t end,
+                                std::size_t width, float log_sum_exp, float delta, float scale) {
+  fill_outside(scores, begin, end, width, -HUGE_VALF);
+  const Floats offset = splat(log_sum_exp), mean = splat(delta), factor = splat(scale);
+  for (std::size_t i = 0; i < width; i += kLanes) {
+    const Floats p = exp_bounded(hn::Sub(hn::LoadU(kFloat, scores + i), offset));
+    hn::StoreU(p, kFloat, scores + i);
+    const Floats d_p = hn::LoadU(kFloat, d_scores + i);
+    hn::StoreU(hn::Mul(hn::Mul(p, factor), hn::Sub(d_p, mean)), kFloat, d_scores + i);
+  }
+}
+
+/// Probabilities, score gradients and query gradients of the queries [begin, end), one block of a tile whose
+/// rows start at tile_begin and whose columns are tile_columns.
+HWY_INLINE void backward_block(const HeadGradient& head, const PackedHead& packed, int begin, int end,
+                               int tile_begin, const ScoreColumns& tile_columns) {
+  const std::size_t key_row = packed.layout.key_row, rows = static_cast<std::size_t>(end - begin);
+  const ScoreColumns columns = score_columns(head.pattern, begin, end);
+  const std::size_t shift = columns.first - tile_columns.first;
+  float* probabilities = packed.probabilities + static_cast<std::size_t>(begin - tile_begin) * key_row;
+  float* d_scores = packed.d_scores + static_cast<std::size_t>(begin - tile_begin) * key_row;
+  const std::size_t first_query = static_cast<std::size_t>(begin);
+  product(rows, columns.width, packed.width, {head.q + first_query * head.row, head.row, 1},
+          {packed.keys_transposed + columns.first, key_row}, Output::replace, probabilities + shift, key_row);
+  product(rows, columns.width, packed.width, {head.d_out + first_query * head.out_row, head.out_row, 1},
+          {packed.values_transposed + columns.first, key_row}, Output::replace, d_scores + shift, key_row);
+  for (std::size_t i = 0; i < rows; ++i) {
+    const int query = begin + static_cast<int>(i);
+    const float* out = head.out + (first_query + i) * head.out_row;
+    const float* d_out = head.d_out + (first_query + i) * head.out_row;
+    const float delta = sum_over(packed.width, [&](auto access, std::size_t d) HWY_ATTR {
+      return hn::Mul(access.load(out + d), access.load(d_out + d));
+    });
+    const KeyRange seen = head.pattern.key_range(query, query + 1);
+    float* p = probabilities + i * key_row;
+    float* d_s = d_scores + i * key_row;
+    score_gradients(p + shift, d_s + shift, static_cast<std::size_t>(seen.begin) - columns.first,
+                    static_cast<std::size_t>(seen.end) - columns.first, columns.width,
+                    head.log_sum_exp[first_query + i], delta, packed.scale);
+    fill_outside(p, shift, shift + columns.width, tile_columns.width, 0.0f);
+    fill_outside(d_s, shift, shift + columns.width, tile_columns.width, 0.0f);
+  }
+  const std::size_t key = static_cast<std::size_t>(columns.keys.begin);
+  product(rows, packed.width, static_cast<std::size_t>(columns.keys.end) - key,
+          {d_scores + (key - tile_columns.first), key_row, 1},
+          {packed.keys + key * packed.head_row, packed.head_row}, Output::replace,
+          head.d_q + first_query * head.row, head.row);
+}
+
+/// Adds a finished tile of the queries [begin, end) to the gradients of the keys that they see.
+HWY_INLINE void add_key_gradients(const HeadGradient& head, const PackedHead& packed, int begin, int end,
+                                  const ScoreColumns& columns) {
+  const int step = static_cast<int>(kQueryBlock);
+  for (int key = columns.keys.begin; key < columns.keys.end; key += step) {
+    const int key_end = std::min(key + step, columns.keys.end);
+    const KeyRange queries = head.pattern.query_range(key, key_end, head.T);
+    const int from = std::max(begin, queries.begin), to = std::min(end, queries.end);
+    if (from >= to) continue;
+    const std::size_t keys = static_cast<std::size_t>(key_end - key),
+                      count = static_cast<std::size_t>(to - from);
+    const std::size_t corner = static_cast<std::size_t>(from - begin) * packed.layout.key_row +
+                               (static_cast<std::size_t>(key) - columns.first);
+    const std::size_t first_query = static_cast<std::size_t>(from) * packed.head_row;
+    const std::size_t first_key = static_cast<std::size_t>(key) * packed.head_row;
+    product(keys, packed.head_row, count, {packed.probabilities + corner, 1, packed.layout.key_row},
+            {packed.d_out + first_query, packed.head_row}, Output::add, packed.d_values + first_key,
+            packed.head_row);
+    product(keys, packed.head_row, count, {packed.d_scores + corner, 1, packed.layout.key_row},
+            {packed.queries + first_query, packed.head_row}, Output::add, packed.d_keys + first_key,
+            packed.head_row);
+  }
+}
+
+void attend_head_backward(const HeadGradient& head, float* scratch) {
+  const PackedHead packed(head, scratch);
+  for (int begin = 0; begin < head.T; begin += static_cast<int>(kQueryTile)) {
+    const int end = std::min(head.T, begin + static_cast<int>(kQueryTile));
+    const ScoreColumns columns = score_columns(head.pattern, begin, end);
+    for (int block = begin; block < end; block += static_cast<int>(kQueryBlock)) {
+      backward_block(head, packed, block, std::min(end, block + static_cast<int>(kQueryBlock)), begin,
+                     columns);
+    }
+    add_key_gradients(head, packed, begin, end, columns);
+  }
+  for (std::size_t t = 0; t < packed.tokens; ++t) {
+    for_each_vector(packed.width, [&](auto access, std::size_t d) HWY_ATTR {
+      access.store(hn::LoadU(kFloat, packed.d_keys + t * packed.head_row + d), head.d_k + t * head.row + d);
+      access.store(hn::LoadU(kFloat, packed.d_values + t * packed.head_row + d), head.d_v + t * head.row + d);
+    });
+  }
+}
+
+}  // namespace minichilla::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace minichilla {
+namespace {
+
+HWY_EXPORT(attend_head_backward);
+
+}  // namespace
+
+void CpuOperations::attention_backward(Lane&, const AttentionShape& shape, const float* qkv, const float* out,
+                                       const float* log_sum_exp, const float* d_out, float* d_qkv,
+                                       float* scratch) const {
+  const std::size_t T = static_cast<std::size_t>(shape.T), D = static_cast<std::size_t>(shape.D);
+  const std::size_t heads = static_cast<std::size_t>(shape.H), C = heads * D;
+  for (std::size_t b = 0; b < static_cast<std::size_t>(shape.B); ++b) {
+    for (std::size_t h = 0; h < heads; ++h) {
+      const std::size_t in = b * T * 3 * C + h * D, from = b * T * C + h * D;
+      HWY_DYNAMIC_DISPATCH(attend_head_backward)
+      ({shape.pattern, shape.T, shape.D, qkv + in, qkv + in + C, qkv + in + 2 * C, 3 * C, out + from,
+        d_out + from, C, log_sum_exp + (b * heads + h) * T, d_qkv + in, d_qkv + in + C, d_qkv + in + 2 * C},
+       scratch);
+    }
+  }
+}
+
+}  // namespace minichilla
+#endif

@@ -1,0 +1,102 @@
+// The output layer with its loss: logits of a few rows at a time, softmax and cross-entropy in place, then
+// the two products of the backward pass while the logits' gradient is in cache.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/classifier.cpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "kernels/cpu/cpu_operations.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/simd_target.h"
+// Highway's order: what is compiled once per target follows foreach_target.h.
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "kernels/cpu/vectors-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace minichilla::HWY_NAMESPACE {
+
+/// −log softmax(logits)[target] of one row of V logits. They are overwritten: with d_logits set by their
+/// gradient, loss_scale · (softmax − one-hot(target)), else by what nobody needs.
+HWY_INLINE double cross_entropy_row(std::size_t V, float* logits, std::size_t target, float loss_scale,
+                                    bool d_logits) {
+  Floats running = splat(logits[0]);
+  for_each_vector(V, [&](auto access, std::size_t v)
+                         HWY_ATTR { running = hn::Max(running, access.load_or(running, logits + v)); });
+  const float top = max_lanes(running);
+  const double hit = static_cast<double>(logits[target]) - static_cast<double>(top);
+  const float total = sum_over(V, [&](auto access, std::size_t v) HWY_ATTR {
+    const Floats e = access.only(exp_bounded(hn::Sub(access.load(logits + v), splat(top))));
+    access.store(e, logits + v);
+    return e;
+  });
+  if (d_logits) {
+    const Floats scale = splat(loss_scale / total);
+    for_each_vector(V, [&](auto access, std::size_t v)
+                           HWY_ATTR { access.store(hn::Mul(scale, access.load(logits + v)), logits + v); });
+    logits[target] -= loss_scale;
+  }
+  return std::log(static_cast<double>(total)) - hit;
+}
+
+/// The loss of rows that are `stride` floats apart.
+double cross_entropy_rows(std::size_t rows, std::size_t V, std::size_t stride, float* logits,
+                          const std::int32_t* targets, float loss_scale, bool d_logits) {
+  double loss = 0;
+  for (std::size_t m = 0; m < rows; ++m) {
+    loss +=
+        cross_entropy_row(V, logits + m * stride, static_cast<std::size_t>(targets[m]), loss_scale, d_logits);
+  }
+  return loss;
+}
+
+}  // namespace minichilla::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace minichilla {
+namespace {
+
+HWY_EXPORT(cross_entropy_rows);
+
+/// Rows of logits in a chunk: 128 KB, but enough that reading and writing d_weight for each chunk costs
+/// little.
+int chunk_rows(ClassifierShape shape) {
+  return std::min(shape.M, std::max(64, 32768 / shape.V / 8 * 8));
+}
+
+/// Floats from row to row of logits: a cache line more than V needs, since rows a power of two apart compete
+/// for the same cache sets.
+int logits_row(ClassifierShape shape) {
+  return (shape.V + 15) / 16 * 16 + 16;
+}
+
+}  // namespace
+
+std::int64_t CpuOperations::classifier_scratch(ClassifierShape shape) const {
+  return static_cast<std::int64_t>(chunk_rows(shape)) * logits_row(shape);
+}
+
+void CpuOperations::classifier(Lane&, ClassifierShape shape, const float* hidden, const float* weight,
+                               const std::int32_t* targets, float loss_scale, double* loss_sum,
+                               float* d_hidden, float* d_weight, float* scratch) const {
+  const int C = shape.C, V = shape.V, step = chunk_rows(shape), row = logits_row(shape);
+  for (int begin = 0; begin < shape.M; begin += step) {
+    const int rows = std::min(step, shape.M - begin);
+    const std::size_t first = static_cast<std::size_t>(begin) * static_cast<std::size_t>(C);
+    gemm(Transpose::no, Transpose::yes, rows, V, C, hidden + first, C, weight, C, Output::replace, scratch,
+         row);
+    *loss_sum += HWY_DYNAMIC_DISPATCH(cross_entropy_rows)(
+        static_cast<std::size_t>(rows), static_cast<std::size_t>(V), static_cast<std::size_t>(row), scratch,
+        targets + begin, loss_scale, d_hidden != nullptr);
+    if (d_hidden == nullptr) continue;
+    gemm(Transpose::no, Transpose::no, rows, C, V, scratch, row, weight, C, Output::replace, d_hidden + first,
+         C);
+    gemm(Transpose::yes, Transpose::no, V, C, rows, scratch, row, hidden + first, C, Output::add, d_weight,
+         C);
+  }
+}
+
+}  // namespace minichilla
+#endif

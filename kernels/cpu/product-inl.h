@@ -1,0 +1,116 @@
+// A product of small matrices held in registers tile by tile, for operands that are in cache. Compiled once
+// per instruction-set path.
+#if defined(MINICHILLA_KERNELS_CPU_PRODUCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef MINICHILLA_KERNELS_CPU_PRODUCT_INL_H_
+#undef MINICHILLA_KERNELS_CPU_PRODUCT_INL_H_
+#else
+#define MINICHILLA_KERNELS_CPU_PRODUCT_INL_H_
+#endif
+
+#include <cstddef>
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vectors-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace minichilla::HWY_NAMESPACE {
+
+/// A matrix of which single elements are read: element (i, k) at data[i·row + k·column].
+struct Broadcasts {
+  const float* data;
+  std::size_t row, column;
+};
+
+/// A row-major matrix of which vectors are read: whole vectors must be readable at its end of a row.
+struct Panels {
+  const float* data;
+  std::size_t row;
+};
+
+/// c (kRows, n) = or += a (kRows, k) · b (k, n), n ≤ kVectors·kLanes, all sums in registers; k in ascending
+/// order.
+template <int kRows, int kVectors>
+HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output, float* c,
+                             std::size_t c_row) {
+  Floats sums[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::Zero(kFloat);
+  }
+  for (std::size_t p = 0; p < k; ++p, a.data += a.column, b.data += b.row) {
+    Floats row[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v)
+      row[v] = hn::LoadU(kFloat, b.data + static_cast<std::size_t>(v) * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Floats element = splat(a.data[static_cast<std::size_t>(i) * a.row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::MulAdd(element, row[v], sums[i][v]);
+    }
+  }
+  const std::size_t last = static_cast<std::size_t>(kVectors - 1) * kLanes;
+  const auto tail = hn::FirstN(kFloat, n - last);
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i, c += c_row) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      float* out = c + static_cast<std::size_t>(v) * kLanes;
+      const bool whole = v + 1 < kVectors || n == last + kLanes;
+      Floats sum = sums[i][v];
+      if (output == Output::add) {
+        sum = hn::Add(sum, whole ? hn::LoadU(kFloat, out) : hn::MaskedLoad(tail, kFloat, out));
+      }
+      if (whole) {
+        hn::StoreU(sum, kFloat, out);
+      } else {
+        store_first(sum, n - last, out);
+      }
+    }
+  }
+}
+
+/// All rows of a column block that is kVectors wide: tiles of kRows rows, then one of what is left.
+template <int kRows, int kVectors>
+HWY_INLINE void product_block(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b,
+                              Output output, float* c, std::size_t c_row) {
+  for (; m >= kRows; m -= kRows, a.data += kRows * a.row, c += kRows * c_row) {
+    product_tile<kRows, kVectors>(n, k, a, b, output, c, c_row);
+  }
+  if constexpr (kRows > 1) {
+    if (m != 0) product_block<kRows / 2, kVectors>(m, n, k, a, b, output, c, c_row);
+  }
+}
+
+/// c (m,n) = or += a (m,k) · b (k,n). Each element is one sum over k in ascending order, whatever m and n
+/// are. Columns of b from n to the next multiple of kLanes are read and do not matter; nothing but c (m,n) is
+/// written.
+HWY_INLINE void product(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output,
+                        float* c, std::size_t c_row) {
+  std::size_t column = 0;
+  while (column < n) {
+    // Three vectors at a time; four that are left go as two and two.
+    const std::size_t left = n - column;
+    const std::size_t vectors = (left + kLanes - 1) / kLanes;
+    const Panels block{b.data + column, b.row};
+    float* out = c + column;
+    if (vectors == 1) {
+      product_block<8, 1>(m, left, k, a, block, output, out, c_row);
+      column = n;
+    } else if (vectors == 2 || vectors == 4) {
+      const std::size_t width = vectors == 2 ? left : 2 * kLanes;
+      product_block<4, 2>(m, width, k, a, block, output, out, c_row);
+      column += width;
+    } else {
+      const std::size_t width = vectors == 3 ? left : 3 * kLanes;
+      product_block<4, 3>(m, width, k, a, block, output, out, c_row);
+      column += width;
+    }
+  }
+}
+
+}  // namespace minichilla::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

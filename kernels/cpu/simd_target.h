@@ -1,0 +1,18 @@
+// The instruction-set paths that the vectorised kernels are compiled for. Include it before any Highway
+// header.
+#pragma once
+
+#include <string>
+
+// On x86-64 three paths (the compiler's baseline, AVX2 with FMA, AVX-512) keep compile time down; what lies
+// between is old. Vectors whose length is unknown to the compiler (SVE, RVV) cannot be held in arrays, which
+// the kernels do.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+
+namespace minichilla {
+
+/// Highway's name of the path that this machine takes, for instance "AVX2".
+std::string simd_target_name();
+
+}  // namespace minichilla

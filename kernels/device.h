@@ -1,0 +1,71 @@
+// A device: memory, lanes that run operations, and the operations themselves.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace minichilla {
+
+class Operations;
+
+/// Owned device memory, 64-byte aligned and zeroed. Move-only; freed with the owner.
+class Buffer {
+ public:
+  using Deleter = void (*)(void*);
+  Buffer() = default;
+  Buffer(void* data, std::size_t bytes, Deleter deleter) : data_(data, deleter), bytes_(bytes) {}
+  std::size_t bytes() const { return bytes_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_.get());
+  }
+
+ private:
+  std::unique_ptr<void, Deleter> data_{nullptr, [](void*) {}};
+  std::size_t bytes_ = 0;
+};
+
+/// Where forward and backward of one micro-batch run: a stream on a GPU, a thread on a CPU. Operations on one lane
+/// run in the order in which they were enqueued; operations on different lanes in any order.
+class Lane {
+ public:
+  explicit Lane(int index) : index_(index) {}
+  virtual ~Lane() = default;
+  /// 0 … Device::lanes() − 1: which arena a lane's micro-batch uses.
+  int index() const { return index_; }
+
+ private:
+  int index_;
+};
+
+/// Reaches everything through itself: nothing is global, so several devices can live in one process.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;
+  virtual int lanes() const = 0;
+  virtual const Operations& operations() const = 0;
+
+  /// Throws std::bad_alloc when the device has no such memory left.
+  virtual Buffer allocate(std::size_t bytes) = 0;
+  virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
+  virtual void download(void* host, const void* device, std::size_t bytes) = 0;
+
+  /// Calls `work(lane, task)` for every task in [0, tasks); task i runs on lane i mod lanes(), tasks of a lane in
+  /// ascending order. Returns when all are enqueued and ordered before whatever is enqueued next (on the CPU: done).
+  /// An exception of a task is rethrown here after all lanes have stopped.
+  virtual void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) = 0;
+
+  /// Waits for everything that was enqueued.
+  virtual void synchronize() = 0;
+
+  /// What decides bits besides config and seed, in words: device model, instruction-set path, library versions.
+  virtual std::string numerics() const = 0;
+};
+
+/// The CPU device with `lanes` threads (≥ 1, the caller's included).
+std::unique_ptr<Device> make_cpu_device(int lanes);
+
+}  // namespace minichilla

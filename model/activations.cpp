@@ -1,0 +1,101 @@
+#include "model/activations.h"
+
+#include <limits>
+
+#include "kernels/error.h"
+
+namespace minichilla {
+namespace {
+
+/// The operations of a layer's forward pass, in order.
+enum LayerStep { kNorm1, kQkv, kAttention, kProjection, kNorm2, kExpand, kContract, kLayerSteps };
+
+}  // namespace
+
+/// Moments of a forward and a backward pass. Backward visits the operations in the reverse order, so that it
+/// mirrors forward around the classifier, which does both at once.
+class Activations::Clock {
+ public:
+  explicit Clock(int layers) : layers_(layers) {}
+  int embed() const { return 0; }
+  int layer(int index, LayerStep step) const { return 1 + index * kLayerSteps + step; }
+  int final_norm() const { return layer(layers_, kNorm1); }
+  int classifier() const { return final_norm() + 1; }
+  /// Of the backward pass of what runs forward at `moment`.
+  int backward(int moment) const { return 2 * classifier() - moment; }
+
+ private:
+  int layers_;
+};
+
+Activations::Activations(const ModelConfig& config, int vocabulary, int micro_batch,
+                         const Operations& operations) {
+  const std::int64_t M = static_cast<std::int64_t>(micro_batch) * config.context_length, C = config.d_model;
+  if (M > std::numeric_limits<int>::max()) {
+    throw InputError("train.micro_batch: found " + std::to_string(micro_batch) + " sequences of " +
+                     std::to_string(config.context_length) +
+                     " tokens, expected less than 2^31 tokens together");
+  }
+  const Clock clock(config.n_layers);
+  layers_.resize(static_cast<std::size_t>(config.n_layers));
+  for (int index = 0; index < config.n_layers; ++index) {
+    declare_layer(index, clock, config, micro_batch, operations);
+  }
+  const int norm = clock.final_norm(), classifier = clock.classifier();
+  final_sum = declare("final_sum", M * C, norm, clock.backward(norm));
+  final_mean = declare("final_mean", M, norm, clock.backward(norm));
+  final_rstd = declare("final_rstd", M, norm, clock.backward(norm));
+  final_normed = declare("final_normed", M * C, norm, classifier);
+  d_final_normed = declare("d_final_normed", M * C, classifier, clock.backward(norm));
+  d_stream = declare("d_stream", M * C, clock.backward(norm), clock.backward(clock.embed()));
+  classifier_scratch = declare(
+      "classifier_scratch", operations.classifier_scratch({static_cast<int>(M), config.d_model, vocabulary}),
+      classifier, classifier);
+  plan_.assign();
+}
+
+void Activations::declare_layer(int index, const Clock& clock, const ModelConfig& config, int micro_batch,
+                                const Operations& operations) {
+  const std::int64_t M = static_cast<std::int64_t>(micro_batch) * config.context_length;
+  const std::int64_t C = config.d_model, F = config.mlp_width(), H = config.n_heads,
+                     HD = H * config.head_width();
+  const std::int64_t scratch = operations.attention_scratch(
+      {micro_batch, config.context_length, config.n_heads, config.head_width(), config.layer_pattern(index)});
+  const auto at = [&](LayerStep step) { return clock.layer(index, step); };
+  const auto back = [&](LayerStep step) { return clock.backward(clock.layer(index, step)); };
+  const auto tensor = [&](const char* name, std::int64_t floats, int first_use, int last_use) {
+    return declare("layers." + std::to_string(index) + "." + name, floats, first_use, last_use);
+  };
+
+  Layer& layer = layers_[static_cast<std::size_t>(index)];
+  layer.input = tensor("input", M * C, index == 0 ? clock.embed() : at(kNorm1), back(kNorm1));
+  layer.mean1 = tensor("mean1", M, at(kNorm1), back(kNorm1));
+  layer.rstd1 = tensor("rstd1", M, at(kNorm1), back(kNorm1));
+  layer.normed1 = tensor("normed1", M * C, at(kNorm1), back(kQkv));
+  layer.qkv = tensor("qkv", M * 3 * HD, at(kQkv), back(kAttention));
+  layer.attended = tensor("attended", M * HD, at(kAttention), back(kAttention));
+  layer.log_sum_exp = tensor("log_sum_exp", M * H, at(kAttention), back(kAttention));
+  layer.projected = tensor("projected", M * C, at(kProjection), at(kNorm2));
+  layer.middle = tensor("middle", M * C, at(kNorm2), back(kNorm2));
+  layer.mean2 = tensor("mean2", M, at(kNorm2), back(kNorm2));
+  layer.rstd2 = tensor("rstd2", M, at(kNorm2), back(kNorm2));
+  layer.normed2 = tensor("normed2", M * C, at(kNorm2), back(kExpand));
+  layer.gelu_input = tensor("gelu_input", M * F, at(kExpand), back(kContract));
+  layer.expanded = tensor("expanded", M * F, at(kExpand), back(kContract));
+  layer.contracted = tensor("contracted", M * C, at(kContract), clock.layer(index + 1, kNorm1));
+  layer.d_gelu_input = tensor("d_gelu_input", M * F, back(kContract), back(kExpand));
+  layer.d_normed2 = tensor("d_normed2", M * C, back(kExpand), back(kNorm2));
+  layer.d_attended = tensor("d_attended", M * HD, back(kProjection), back(kAttention));
+  layer.d_qkv = tensor("d_qkv", M * 3 * HD, back(kAttention), back(kQkv));
+  layer.d_normed1 = tensor("d_normed1", M * C, back(kQkv), back(kNorm1));
+  layer.attention_scratch = tensor("attention_scratch", scratch, at(kAttention), at(kAttention));
+  layer.attention_backward_scratch =
+      tensor("attention_backward_scratch", scratch, back(kAttention), back(kAttention));
+}
+
+Activations::Id Activations::declare(const std::string& name, std::int64_t floats, int first_use,
+                                     int last_use) {
+  return plan_.declare(name, static_cast<std::size_t>(floats) * sizeof(float), first_use, last_use);
+}
+
+}  // namespace minichilla

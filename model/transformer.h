@@ -1,0 +1,63 @@
+// The decoder: flat weights and gradient slots on a device, forward and backward of a micro-batch on a lane.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kernels/device.h"
+#include "model/config.h"
+#include "model/parameters.h"
+
+namespace minichilla {
+
+/// Bytes that a model needs on its device; `sweep plan` and `train --dry-run` print these.
+struct ModelMemory {
+  std::size_t weights, gradients, moments;  ///< gradients: all K slots; moments: both of AdamW
+  std::size_t activations;                  ///< the arenas of all lanes
+  std::size_t total() const { return weights + gradients + moments + activations; }
+};
+
+/// The plan without the model: `lanes` arenas, K gradient slots.
+ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
+                         int lanes, Device& device);
+
+class Transformer {
+ public:
+  /// Called with finished ranges of the flat gradient, from the last layer to the first; a gradient slot is
+  /// complete in a range once it was announced (for overlapping communication with the rest of the backward
+  /// pass). Ranges are whole blocks of ParameterTable::kFlatAlignment elements, meet end to start, and end
+  /// with the tied embeddings.
+  using OnReady = std::function<void(ElementRange)>;
+
+  /// `config` is resolved(); B = micro_batch sequences per call; K = gradient_slots.
+  Transformer(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots, Device& device);
+  ~Transformer();
+
+  const ModelConfig& config() const;
+  const ParameterTable& parameters() const;
+  int micro_batch() const;
+
+  /// Flat device arrays of parameters().flat_size() floats.
+  float* weights();
+  float* gradient_slot(int slot);
+  /// One double per slot: Σ loss in nats over the slot's tokens.
+  double* slot_loss(int slot);
+  /// Enqueues zeros into a slot's gradient and loss.
+  void clear_slot(Lane& lane, int slot);
+
+  /// Adds one micro-batch into gradient slot `slot`: tokens and targets (B,T) are device pointers to token
+  /// ids in [0, V); gradients are those of loss_scale · Σ loss.
+  void forward_backward(Lane& lane, int slot, const std::int32_t* tokens, const std::int32_t* targets,
+                        float loss_scale, const OnReady& on_ready = {});
+
+  /// *loss_sum (device) += Σ loss in nats over the (B,T) targets; no gradients.
+  void evaluate(Lane& lane, const std::int32_t* tokens, const std::int32_t* targets, double* loss_sum);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace minichilla

@@ -1,0 +1,173 @@
+#include "sweeps/analysis/predict.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sweeps/analysis/bootstrap.h"
+#include "sweeps/analysis/power_law.h"
+
+namespace minichilla {
+namespace {
+
+constexpr double kWidestLog = 600;  ///< budgets and sizes are looked for within e^±600
+constexpr int kBisections = 200;
+
+/// Root of an ascending function in [low, high] of a logarithm; an end where there is no change of sign.
+template <class Function>
+double bisect(double low, double high, Function&& function) {
+  for (int i = 0; i < kBisections; ++i) {
+    const double middle = (low + high) / 2;
+    if (middle == low || middle == high) break;
+    (function(middle) < 0 ? low : high) = middle;
+  }
+  return (low + high) / 2;
+}
+
+struct Point {
+  double C, N, D, loss;
+};
+
+Point law_point(const PowerLaws::Resample& laws, double C) {
+  return {C, laws.coefficient_params * std::pow(C, laws.a), laws.coefficient_tokens * std::pow(C, laws.b), 0};
+}
+
+Point surface_point(const ParametricFit::Surface& surface, const FlopsTrend& trend, double C) {
+  const SurfaceOptimum optimum = surface_optimum(surface, trend, C);
+  return {C, optimum.N, optimum.D, optimum.loss};
+}
+
+/// What is given: a budget, or the N or D whose budget is looked for.
+struct Question {
+  enum class Given { C, N, D } given;
+  double value;
+};
+
+/// The budget that a law answers with; not finite when it does not reach the value.
+double law_budget(const PowerLaws::Resample& laws, const Question& question) {
+  if (question.given == Question::Given::C) return question.value;
+  const bool params = question.given == Question::Given::N;
+  const double exponent = params ? laws.a : laws.b;
+  const double coefficient = params ? laws.coefficient_params : laws.coefficient_tokens;
+  if (!(exponent > 0)) return std::nan("");
+  return std::exp((std::log(question.value) - std::log(coefficient)) / exponent);
+}
+
+double surface_budget(const ParametricFit::Surface& surface, const FlopsTrend& trend,
+                      const Question& question) {
+  if (question.given == Question::Given::C) return question.value;
+  return std::exp(bisect(-kWidestLog, kWidestLog, [&](double ln_C) {
+    const SurfaceOptimum optimum = surface_optimum(surface, trend, std::exp(ln_C));
+    return std::log(question.given == Question::Given::N ? optimum.N : optimum.D) - std::log(question.value);
+  }));
+}
+
+/// Value and intervals from the points of the main fit and of the resamples.
+Optimum optimum_of(const std::string& approach, const Question& question, const Point& main,
+                   const std::vector<Point>& resamples, bool with_loss) {
+  const auto estimate = [&](double Point::*member) {
+    std::vector<double> samples;
+    for (const Point& point : resamples) samples.push_back(point.*member);
+    return Estimate{main.*member, interval_of(std::move(samples), static_cast<int>(resamples.size()))};
+  };
+  Optimum optimum{approach, main.C, estimate(&Point::N), estimate(&Point::D), {}, {}};
+  if (question.given == Question::Given::N) optimum.N = {question.value, {}};
+  if (question.given == Question::Given::D) optimum.D = {question.value, {}};
+  if (question.given != Question::Given::C) optimum.C_interval = estimate(&Point::C).interval;
+  if (with_loss) optimum.loss = estimate(&Point::loss);
+  return optimum;
+}
+
+bool is_usable(const Point& point) {
+  return std::isfinite(point.C) && std::isfinite(point.N) && std::isfinite(point.D) && point.C > 0 &&
+         point.N > 0 && point.D > 0;
+}
+
+void add_law(const std::string& approach, const PowerLaws& laws, const Question& question,
+             std::vector<Optimum>& optima) {
+  const PowerLaws::Resample main{laws.a.value, laws.b.value, laws.coefficient_params.value,
+                                 laws.coefficient_tokens.value};
+  const Point value = law_point(main, law_budget(main, question));
+  if (!is_usable(value)) return;
+  std::vector<Point> resamples;
+  for (const PowerLaws::Resample& resample : laws.resamples) {
+    resamples.push_back(law_point(resample, law_budget(resample, question)));
+  }
+  // An interval that the bootstrap of the laws was refused is not made up here.
+  if (!laws.a.interval) resamples.clear();
+  optima.push_back(optimum_of(approach, question, value, resamples, false));
+}
+
+std::vector<Optimum> answer(const Fit& fit, const Question& question) {
+  std::vector<Optimum> optima;
+  if (fit.envelope.refused.empty()) add_law("envelope", fit.envelope.laws, question, optima);
+  if (fit.isoflop.refused.empty()) add_law("isoflop", fit.isoflop.laws, question, optima);
+  if (fit.parametric.refused.empty()) {
+    const auto point = [&](const ParametricFit::Surface& surface) {
+      return surface_point(surface, fit.flops_trend, surface_budget(surface, fit.flops_trend, question));
+    };
+    const Point value = point(fit.parametric.surface());
+    std::vector<Point> resamples;
+    for (const ParametricFit::Surface& surface : fit.parametric.resamples)
+      resamples.push_back(point(surface));
+    if (!fit.parametric.a.interval) resamples.clear();
+    if (is_usable(value)) optima.push_back(optimum_of("parametric", question, value, resamples, true));
+  }
+  return optima;
+}
+
+}  // namespace
+
+double FlopsTrend::ratio(double N) const {
+  return std::clamp(std::exp(intercept + slope * std::log(N)), smallest, largest);
+}
+
+FlopsTrend flops_trend_of(std::span<const Observation> runs) {
+  FlopsTrend trend;
+  std::vector<double> N, ratio;
+  for (const Observation& run : runs) {
+    N.push_back(run.N);
+    ratio.push_back(run.C / (6 * run.N * run.D));
+  }
+  if (runs.empty()) return trend;
+  const auto [smallest, largest] = std::minmax_element(ratio.begin(), ratio.end());
+  trend.smallest = *smallest;
+  trend.largest = *largest;
+  if (const auto line = fit_log_line(N, ratio)) {
+    trend.slope = line->slope;
+    trend.intercept = line->intercept;
+  } else {
+    for (const double value : ratio) trend.intercept += std::log(value) / static_cast<double>(ratio.size());
+  }
+  return trend;
+}
+
+SurfaceOptimum surface_optimum(const ParametricFit::Surface& s, const FlopsTrend& trend, double C) {
+  const double ln_C = std::log(C);
+  const auto ln_D = [&](double ln_N) { return ln_C - std::log(6 * trend.ratio(std::exp(ln_N))) - ln_N; };
+  // Derivative of the loss by ln N: −alpha·A/N^alpha + (1 + slope)·beta·B/D^beta, as the difference of the
+  // logs.
+  const double ln_N = bisect(-kWidestLog, kWidestLog, [&](double x) {
+    const double free = trend.intercept + trend.slope * x;
+    const bool held = free <= std::log(trend.smallest) || free >= std::log(trend.largest);
+    const double slope = held ? 0 : std::max(trend.slope, -0.9);
+    return std::log(s.beta * s.B * (1 + slope)) - s.beta * ln_D(x) - (std::log(s.alpha * s.A) - s.alpha * x);
+  });
+  const double N = std::exp(ln_N), D = std::exp(ln_D(ln_N));
+  return {N, D, s.loss(N, D)};
+}
+
+double ParametricFit::Surface::loss(double N, double D) const {
+  return E + A * std::pow(N, -alpha) + B * std::pow(D, -beta);
+}
+
+std::vector<Optimum> predict(const Fit& fit, double C) {
+  return answer(fit, {Question::Given::C, C});
+}
+std::vector<Optimum> predict_for_params(const Fit& fit, double N) {
+  return answer(fit, {Question::Given::N, N});
+}
+std::vector<Optimum> predict_for_tokens(const Fit& fit, double D) {
+  return answer(fit, {Question::Given::D, D});
+}
+
+}  // namespace minichilla

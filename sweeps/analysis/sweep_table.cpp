@@ -1,0 +1,78 @@
+// read_sweep_table of run_table.h: the one reader of a sweep's runs.
+#include <cmath>
+
+#include "kernels/error.h"
+#include "sweeps/analysis/run_table.h"
+#include "sweeps/analysis/sweep_folder.h"
+#include "trainer/run_directory.h"
+
+namespace minichilla {
+namespace {
+
+/// The FLOPs of a finished run in the column that its budget spends.
+double flops_of(const RunResult& result, const std::string& column) {
+  if (column == "flops_hoffmann") return result.flops_hoffmann;
+  if (column == "flops_6nd") return result.flops_6nd;
+  return result.flops;
+}
+
+/// Evaluations on "val", and the end of the run. `scale` turns the log's FLOPs into the budget's column.
+Curve curve_of(const std::vector<MetricsRow>& rows, const Observation& run, double scale) {
+  Curve curve{run.run, run.N, {}};
+  double tokens = 0;
+  for (const MetricsRow& row : rows) {
+    const auto D = static_cast<double>(row.tokens);
+    const bool usable = row.split == "val" && row.loss > 0 && std::isfinite(row.loss) && row.flops > 0;
+    if (!usable || D <= tokens || D >= run.D) continue;
+    tokens = D;
+    curve.points.push_back({D, row.flops * scale, row.loss});
+  }
+  curve.points.push_back({run.D, run.C, run.loss});
+  return curve;
+}
+
+/// Why a run is left out; empty when it is not.
+std::string reason_against(const RunRecord& record, const std::string& column) {
+  if (!record.result) return std::string("is ") + name_of(record.state);
+  const RunResult& result = *record.result;
+  if (result.status != "done")
+    return result.status + (result.reason.empty() ? "" : " (" + result.reason + ")");
+  const bool usable = std::isfinite(result.val_loss) && result.val_loss > 0 && result.tokens > 0 &&
+                      result.params > 0 && result.params_non_embedding > 0 && flops_of(result, column) > 0;
+  return usable ? "" : "has no finite positive validation loss, parameters, tokens and FLOPs";
+}
+
+}  // namespace
+
+RunTable read_sweep_table(const std::filesystem::path& sweep, ParameterCount count) {
+  RunTable table;
+  table.source = sweep.string();
+  table.budgets_planned = true;
+  for (const PlannedRun& planned : read_plan(sweep)) {
+    const std::filesystem::path folder = run_folder(sweep, planned.run_id);
+    if (!std::filesystem::exists(folder)) {
+      table.notes.push_back("run " + planned.run_id + " was left out: its folder is missing");
+      continue;
+    }
+    const RunRecord record = read_run(folder);
+    const std::string reason = reason_against(record, planned.flops_column);
+    if (!reason.empty()) {
+      table.notes.push_back("run " + planned.run_id + " was left out: it " + reason);
+      continue;
+    }
+    const RunResult& result = *record.result;
+    Observation run{};
+    run.N = static_cast<double>(count == ParameterCount::all ? result.params : result.params_non_embedding);
+    run.D = static_cast<double>(result.tokens);
+    run.C = flops_of(result, planned.flops_column);
+    run.loss = result.val_loss;
+    run.budget = planned.budget;
+    run.run = planned.run_id;
+    run.seed = static_cast<std::int64_t>(planned.seed);
+    table.curves.push_back(curve_of(read_metrics(folder), run, result.flops > 0 ? run.C / result.flops : 1));
+    table.runs.push_back(std::move(run));
+  }
+  return table;
+}
+
+}  // namespace minichilla

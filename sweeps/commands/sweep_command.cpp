@@ -1,0 +1,273 @@
+// minichilla sweep plan|run|status
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+#include "sweeps/commands/commands.h"
+#include "sweeps/commands/json_output.h"
+#include "sweeps/local_executor.h"
+#include "sweeps/machine.h"
+#include "sweeps/plan_table.h"
+#include "sweeps/run_store.h"
+#include "sweeps/speeds.h"
+#include "sweeps/status.h"
+#include "sweeps/text_table.h"
+#include "trainer/corpus.h"
+#include "trainer/progress_line.h"
+
+namespace minichilla {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kProgressWidth = 79;  // a line that wraps cannot be erased
+
+struct SweepOptions {
+  std::string input, output, json;
+  std::vector<std::string> sets;
+  int workers = usable_cores();
+  bool extend = false, no_calibration = false;
+};
+
+/// A signal came while something was measured.
+
+SweepPlan read_plan_from_config(const SweepOptions& options) {
+  YAML::Node map = load_yaml(options.input);
+  for (const std::string& assignment : options.sets) set_path(map, assignment);
+  const SweepConfig config = read_sweep_config(map, options.input);
+  if (config.data.corpus.empty()) {
+    throw InputError(options.input +
+                     ": data.corpus: not given, expected the folder of a prepared corpus "
+                     "(minichilla data prepare)");
+  }
+  return make_plan(config, *open_corpus(config.data.corpus));
+}
+
+void calibrate(SweepPlan& plan, const SweepOptions& options, const StopToken& stop) {
+  const fs::path cache = fs::path(options.output) / "calibration.json";
+  ProgressLine line(std::chrono::hours(1));
+  SpeedOptions speed;
+  speed.workers = options.workers;
+  speed.on_progress = [&](int done, int all) {
+    if (stop.requested()) throw Interrupted{};
+    const std::string text = "measuring speed: " + std::to_string(done) + "/" + std::to_string(all);
+    done < all ? line.update(text) : line.finish(text + " shapes and batches");
+  };
+  estimate_times(plan, cache, speed);
+}
+
+/// Reads, checks, measures and stores; nothing is stored when anything is wrong.
+struct StoredPlan {
+  SweepPlan plan;
+  StoreChanges changes;
+};
+StoredPlan plan_and_store(const SweepOptions& options, const StopToken& stop) {
+  StoredPlan stored{read_plan_from_config(options), {}};
+  check_plan(options.output, stored.plan, options.extend);
+  if (!options.no_calibration) calibrate(stored.plan, options, stop);
+  stored.changes = store_plan(options.output, stored.plan, options.extend);
+  return stored;
+}
+
+PlanView view_of(const SweepPlan& plan, const SweepOptions& options) {
+  return {options.workers, plan_warnings(plan, options.workers, memory_available())};
+}
+
+std::string describe_changes(const SweepOptions& options, const StoreChanges& changes) {
+  const auto runs = [](int count) { return counted(count, "run"); };
+  std::string text = options.output + ": ";
+  if (changes.added == 0) {
+    text += "all " + runs(changes.present) + " were planned before";
+  } else {
+    text += runs(changes.added) + " planned";
+    if (changes.present > 0) text += ", " + std::to_string(changes.present) + " were planned before";
+  }
+  if (changes.others > 0) text += "; " + runs(changes.others) + " of other plans stay";
+  return text + "\nnext: minichilla sweep run " + options.output + "\n";
+}
+
+void plan_command(const SweepOptions& options, CommandContext& context) {
+  try {
+    const StoredPlan stored = plan_and_store(options, context.stop);
+    const PlanView view = view_of(stored.plan, options);
+    write_json(options.json, plan_json(stored.plan, view));
+    if (options.json == "-") return;
+    std::cout << plan_text(stored.plan, view) << "\n"
+              << describe_changes(options, stored.changes) << std::flush;
+  } catch (const Interrupted&) {
+    std::cerr << "minichilla: interrupted; nothing was planned\n";
+    context.status = kInterrupted;
+  }
+}
+
+/// "12/24 [####....] 48 %, ETA 3m12s, 2x32 1.982 (63 %)", cut to kProgressWidth.
+std::string progress_text(const SweepProgress& progress) {
+  const int ended = progress.done + progress.diverged + progress.failed;
+  std::string text = std::to_string(ended) + "/" + std::to_string(progress.runs) + " " +
+                     bar(progress.fraction, 20) + " " + format_fixed(std::floor(100 * progress.fraction), 0) +
+                     " %, ETA " + format_duration(progress.eta_s);
+  if (progress.diverged > 0) text += ", " + std::to_string(progress.diverged) + " diverged";
+  if (progress.failed > 0) text += ", " + std::to_string(progress.failed) + " failed";
+  if (progress.elsewhere > 0) text += ", " + std::to_string(progress.elsewhere) + " elsewhere";
+  for (std::size_t i = 0; i < progress.workers.size(); ++i) {
+    const WorkerView& worker = progress.workers[i];
+    const std::string size = worker.run_id.substr(0, worker.run_id.find('-'));
+    const std::string loss = std::isnan(worker.loss) ? "" : " " + format_fixed(worker.loss, 3);
+    const std::string part =
+        ", " + size + loss + " (" + format_fixed(std::floor(100 * worker.progress), 0) + " %)";
+    if (text.size() + part.size() > kProgressWidth) {
+      const std::string rest = ", +" + std::to_string(progress.workers.size() - i);
+      return text.size() + rest.size() <= kProgressWidth ? text + rest : text;
+    }
+    text += part;
+  }
+  return text;
+}
+
+std::string summary_text(const SweepOutcome& outcome, const std::string& sweep) {
+  const int ended = outcome.done + outcome.diverged + static_cast<int>(outcome.failures.size());
+  std::string text = counted(outcome.runs, "run") + ": " + std::to_string(outcome.done) + " done, " +
+                     std::to_string(outcome.diverged) + " diverged, " +
+                     std::to_string(outcome.failures.size()) + " failed";
+  if (ended < outcome.runs) text += ", " + std::to_string(outcome.runs - ended) + " to do";
+  if (outcome.tokens > 0) {
+    text += "; " + format_duration(outcome.wall_s) + ", " + format_count(outcome.tokens / outcome.wall_s) +
+            " tokens/s";
+  } else if (outcome.done + outcome.diverged == outcome.runs) {
+    text += "; nothing was left to do";
+  }
+  text += "\n";
+  for (const SweepOutcome::Failure& failure : outcome.failures) {
+    text += "failed: " + failure.run_id + ": " + failure.message + "\n";
+  }
+  if (outcome.interrupted) return text + "interrupted; to go on: minichilla sweep run " + sweep + "\n";
+  if (!outcome.failures.empty()) return text + "to try those again: minichilla sweep run " + sweep + "\n";
+  return text + "next: minichilla fit " + sweep + "\n";
+}
+
+int status_of(const SweepOutcome& outcome) {
+  if (outcome.interrupted) return kInterrupted;
+  return outcome.done == outcome.runs ? 0 : kPartialFailure;
+}
+
+/// The sweep folder to run: given, or planned from the config that was given.
+std::string folder_to_run(SweepOptions& options, const StopToken& stop) {
+  if (fs::is_directory(options.input)) {
+    if (!options.output.empty() || !options.sets.empty()) {
+      throw InputError("sweep run " + options.input +
+                       ": --output and --set go with a config, this is a sweep's folder");
+    }
+    return options.input;
+  }
+  if (options.output.empty()) {
+    throw InputError("sweep run " + options.input + ": a config needs --output, the folder for the sweep");
+  }
+  const StoredPlan stored = plan_and_store(options, stop);
+  PlanView view = view_of(stored.plan, options);
+  view.table = false;
+  std::cerr << plan_text(stored.plan, view);
+  return options.output;
+}
+
+SweepOutcome run_with_progress(const ExecutorOptions& executor) {
+  ProgressLine line;
+  ExecutorEvents events;
+  events.on_progress = [&](const SweepProgress& progress) { line.update(progress_text(progress)); };
+  events.on_message = [&](const std::string& message) { line.print(message); };
+  return run_sweep(executor, events);
+}
+
+void run_command(SweepOptions& options, CommandContext& context) {
+  try {
+    const std::string sweep = folder_to_run(options, context.stop);
+    ExecutorOptions executor;
+    executor.sweep = sweep;
+    executor.workers = options.workers;
+    executor.stop = context.stop;
+    const SweepOutcome outcome = run_with_progress(executor);
+    write_json(options.json, outcome_json(outcome));
+    if (options.json != "-") std::cout << summary_text(outcome, sweep) << std::flush;
+    context.status = status_of(outcome);
+  } catch (const Interrupted&) {
+    std::cerr << "minichilla: interrupted; nothing was planned\n";
+    context.status = kInterrupted;
+  }
+}
+
+void status_command(const SweepOptions& options) {
+  const std::vector<RunStatus> runs = sweep_status(options.input);
+  write_json(options.json, status_json(runs));
+  if (options.json != "-") std::cout << status_text(options.input, runs) << std::flush;
+}
+
+const char* const kJsonHelp = "Write it all as JSON to this file; - is stdout";
+
+void add_planning_options(CLI::App& command, SweepOptions& options) {
+  command.add_option("--set", options.sets, "Change a key of the config: path=value (may be repeated)")
+      ->type_name("PATH=VALUE")
+      ->allow_extra_args(false);
+  command.add_option("--workers", options.workers, "Worker processes, one core each")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command.add_option("--json", options.json, kJsonHelp)->type_name("FILE");
+  command.add_flag("--no-calibration", options.no_calibration, "Do not measure speeds (no time estimates)");
+}
+
+void add_plan(CLI::App& sweep, CommandContext& context) {
+  auto options = std::make_shared<SweepOptions>();
+  CLI::App* command =
+      sweep.add_subcommand("plan", "Show every run of a sweep and what it costs, and write the plan down");
+  command->add_option("CONFIG", options->input, "The sweep's YAML file")->required();
+  command->add_option("--output", options->output, "Folder of the sweep")->required()->type_name("SWEEP");
+  command->add_flag("--extend", options->extend, "Add the runs to a sweep that was planned otherwise");
+  add_planning_options(*command, *options);
+  command->footer(
+      "Planning the same again changes nothing.\nExample:\n"
+      "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --set 'sweep.budgets=[1e11, 1e12]'");
+  command->callback([options, &context] { plan_command(*options, context); });
+}
+
+void add_run(CLI::App& sweep, CommandContext& context) {
+  auto options = std::make_shared<SweepOptions>();
+  CLI::App* command =
+      sweep.add_subcommand("run", "Run what is missing of a sweep, a worker process per core");
+  command->add_option("SWEEP", options->input, "Folder of a planned sweep, or a config to plan first")
+      ->required();
+  command->add_option("--output", options->output, "Folder of the sweep, when a config is given")
+      ->type_name("SWEEP");
+  add_planning_options(*command, *options);
+  command->footer(
+      "Ctrl-C checkpoints; the same command goes on. A failing run never stops the others.\n"
+      "Exit status: 0 all done, 1 some failed or diverged, 75 interrupted.\nExample:\n"
+      "  minichilla sweep run sweeps/mine --workers 4");
+  command->callback([options, &context] { run_command(*options, context); });
+}
+
+void add_status(CLI::App& sweep) {
+  auto options = std::make_shared<SweepOptions>();
+  CLI::App* command = sweep.add_subcommand("status", "Show where every run of a sweep stands");
+  command->add_option("SWEEP", options->input, "Folder of a planned sweep")->required();
+  command->add_option("--json", options->json, kJsonHelp)->type_name("FILE");
+  command->footer("Example:\n  minichilla sweep status sweeps/mine");
+  command->callback([options] { status_command(*options); });
+}
+
+}  // namespace
+
+void add_sweep_command(CLI::App& app, CommandContext& context) {
+  CLI::App* sweep =
+      app.add_subcommand("sweep", "Plan a grid of runs from FLOP budgets, run it, see where it stands");
+  sweep->require_subcommand(1);
+  add_plan(*sweep, context);
+  add_run(*sweep, context);
+  add_status(*sweep);
+  sweep->footer(
+      "Example:\n  minichilla sweep plan configs/quickstart.yaml --output sweeps/first\n"
+      "  minichilla sweep run sweeps/first\n  minichilla sweep status sweeps/first");
+}
+
+}  // namespace minichilla

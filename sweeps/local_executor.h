@@ -1,0 +1,64 @@
+// Runs what is missing of a sweep on this machine: one single-threaded worker process per core.
+//
+// The executor keeps nothing on disk of its own: runs are done, owned or free by their folders, so several
+// executors may work on one sweep, and one that was killed is followed by the next.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "trainer/train.h"
+
+namespace minichilla {
+
+struct ExecutorOptions {
+  std::filesystem::path sweep;
+  /// The program that trains: called as `PROGRAM train RUN/config.yaml --output RUN --threads 1 --quiet`.
+  std::filesystem::path program = "/proc/self/exe";
+  int workers = 1;
+  int tries = 3;  ///< of a run whose worker fails or is killed; then it is reported and the others go on
+  StopToken stop;
+};
+
+/// A running worker, for progress lines.
+struct WorkerView {
+  std::string run_id;
+  double progress;  ///< 0 to 1
+  double loss;      ///< of its last step; NaN before the first
+};
+
+struct SweepProgress {
+  int runs, done, diverged, failed;
+  double fraction;  ///< of the work of all runs
+  double eta_s;     ///< negative while unknown
+  std::vector<WorkerView> workers;
+  int elsewhere;  ///< runs that another executor works on
+};
+
+/// Told what happens; both may be empty.
+struct ExecutorEvents {
+  std::function<void(const SweepProgress&)> on_progress;  ///< about ten times a second
+  std::function<void(const std::string&)> on_message;     ///< one line: a failure, a retry, a wait
+};
+
+struct SweepOutcome {
+  struct Failure {
+    std::string run_id, message;
+  };
+  int runs = 0, done = 0, diverged = 0;
+  std::vector<Failure> failures;  ///< runs that were given up
+  bool interrupted = false;       ///< stopped before everything had ended
+  double wall_s = 0, tokens = 0;  ///< of this call
+};
+
+/// Longest estimated runs first. Returns when every run of the sweep is done, diverged or failed, or, after
+/// `stop` asked for it, when all workers have checkpointed and ended. A failing run never stops the others.
+/// Runs that another executor works on are waited for in the end. InputError: no sweep.
+SweepOutcome run_sweep(const ExecutorOptions& options, const ExecutorEvents& events);
+
+nlohmann::ordered_json outcome_json(const SweepOutcome& outcome);
+
+}  // namespace minichilla

@@ -1,0 +1,101 @@
+// to_json and fit_from_json.
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+#include "tests/analysis/simulated_sweep.h"
+#include "tests/temporary_folder.h"
+
+namespace minichilla {
+namespace {
+
+using testing::HasSubstr;
+
+Fit small_fit() {
+  SweepDesign design;
+  design.noise = 0.005;
+  FitOptions options;
+  options.bootstrap = 20;
+  RunTable table = simulated_sweep(design, 2);
+  table.notes = {"one note"};
+  return fit_all(table, options);
+}
+
+TEST(FitJson, RoundTrips) {
+  const Fit fit = small_fit();
+  const nlohmann::json json = to_json(fit);
+  const Fit back = fit_from_json(nlohmann::json::parse(json.dump()), "fit.json");
+  EXPECT_EQ(to_json(back).dump(), json.dump());
+  EXPECT_EQ(back.parametric.resamples.size(), fit.parametric.resamples.size());
+  EXPECT_EQ(back.flops_trend.slope, fit.flops_trend.slope);
+  EXPECT_EQ(to_json(predict(back, 1e14)).dump(), to_json(predict(fit, 1e14)).dump());
+}
+
+TEST(FitJson, RoundTripsRefusals) {
+  RunTable table = simulated_sweep(SweepDesign{}, 1);
+  table.runs.resize(3);
+  table.curves.clear();
+  const Fit fit = fit_all(table, {});
+  const nlohmann::json json = to_json(fit);
+  const Fit back = fit_from_json(json, "fit.json");
+  EXPECT_EQ(to_json(back).dump(), json.dump());
+  EXPECT_EQ(back.envelope.refused, fit.envelope.refused);
+  EXPECT_NE(back.parametric.refused, "");
+  EXPECT_FALSE(back.isoflop.profiles.at(0).used);
+}
+
+TEST(FitJson, HasTheDocumentedKeys) {
+  const nlohmann::json json = to_json(small_fit());
+  EXPECT_EQ(json.at("runs"), 24);
+  const nlohmann::json& a = json.at("approaches").at("envelope").at("a");
+  EXPECT_TRUE(a.at("value").is_number());
+  EXPECT_EQ(a.at("ci80").size(), 2u);
+  EXPECT_EQ(a.at("ci95").size(), 2u);
+  const nlohmann::json& profile = json.at("approaches").at("isoflop").at("profiles").at(0);
+  for (const char* key : {"flops", "params_opt", "tokens_opt", "loss_opt", "status", "reason"}) {
+    EXPECT_TRUE(profile.contains(key)) << key;
+  }
+  const nlohmann::json& parametric = json.at("approaches").at("parametric");
+  for (const char* key : {"E", "A", "B", "alpha", "beta", "a", "b", "G", "objective", "runs_used"}) {
+    EXPECT_TRUE(parametric.contains(key)) << key;
+  }
+  EXPECT_TRUE(json.at("verdict").at("answer").is_string());
+}
+
+TEST(FitJson, NamesTheKeyThatIsMissingOrWrong) {
+  const nlohmann::json good = to_json(small_fit());
+  const auto error_of = [&](const std::string& pointer, const nlohmann::json& value) {
+    nlohmann::json bad = good;
+    bad[nlohmann::json::json_pointer(pointer)] = value;
+    return message_of<InputError>([&] { fit_from_json(bad, "my.json"); });
+  };
+  EXPECT_THAT(error_of("/approaches/isoflop", nlohmann::json::object()),
+              HasSubstr("my.json: no key approaches.isoflop.refused"));
+  EXPECT_THAT(error_of("/approaches/parametric/alpha/value", "x"),
+              HasSubstr("my.json: approaches.parametric.alpha.value: found \"x\", expected a number"));
+  EXPECT_THAT(error_of("/approaches/parametric/resamples/0", {1, 2}),
+              HasSubstr("resamples[0]: found [1,2], expected a list of 5"));
+  EXPECT_THAT(error_of("/approaches/isoflop/profiles/0/status", "maybe"), HasSubstr("profiles[0].status"));
+  EXPECT_THAT(error_of("/format", 99), HasSubstr("format: found 99, expected format 1"));
+  EXPECT_THAT(error_of("/runs", 1.5), HasSubstr("expected a whole number"));
+  EXPECT_THAT(error_of("/flops_per_6nd/range", {0, 1}), HasSubstr("positive"));
+  for (const nlohmann::json& other : {nlohmann::json(3), nlohmann::json::array(), nlohmann::json::object()}) {
+    EXPECT_THAT(message_of<InputError>([&] { fit_from_json(other, "my.json"); }), HasSubstr("no key format"));
+  }
+}
+
+TEST(FitJson, AgreementIsToldByTheIntervals) {
+  Fit fit;
+  fit.envelope.refused = "no";
+  EXPECT_FALSE(approaches_agree(fit));
+  fit.isoflop.laws.a = {0.5, Interval80And95{0.48, 0.52, 0.46, 0.54}};
+  EXPECT_FALSE(approaches_agree(fit));
+  fit.parametric.a = {0.55, Interval80And95{0.54, 0.56, 0.53, 0.57}};
+  EXPECT_EQ(approaches_agree(fit), true);
+  fit.parametric.a.interval->low95 = 0.545;
+  EXPECT_EQ(approaches_agree(fit), false);
+}
+
+}  // namespace
+}  // namespace minichilla

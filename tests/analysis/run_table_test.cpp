@@ -1,0 +1,144 @@
+#include "sweeps/analysis/run_table.h"
+
+#include <gmock/gmock.h>
+
+#include "kernels/error.h"
+#include "tests/analysis/simulated_sweep.h"
+#include "tests/temporary_folder.h"
+
+namespace minichilla {
+namespace {
+
+using testing::HasSubstr;
+
+RunTable read_text(const std::string& text) {
+  const TemporaryFolder folder;
+  return read_csv_table(folder.write("runs.csv", text));
+}
+
+std::string error_of(const std::string& text) {
+  return message_of<InputError>([&] { read_text(text); });
+}
+
+TEST(RunTable, ReadsShortAndLongColumnNames) {
+  for (const char* header : {"N,D,C,loss,group,run,seed", "params,tokens,flops,loss,budget,run,seed"}) {
+    const RunTable table = read_text(std::string(header) + "\n1e6,2e7,1.5e14,3.25,1e14,first,7\n");
+    ASSERT_EQ(table.runs.size(), 1u);
+    EXPECT_EQ(table.runs[0].N, 1e6);
+    EXPECT_EQ(table.runs[0].D, 2e7);
+    EXPECT_EQ(table.runs[0].C, 1.5e14);
+    EXPECT_EQ(table.runs[0].loss, 3.25);
+    EXPECT_EQ(table.runs[0].budget, 1e14);
+    EXPECT_EQ(table.runs[0].run, "first");
+    EXPECT_EQ(table.runs[0].seed, 7);
+    EXPECT_TRUE(table.budgets_planned);
+    EXPECT_TRUE(table.curves.empty());
+  }
+}
+
+TEST(RunTable, TakesAnyOrderCommentsBlankLinesQuotesByteOrderMarkAndCarriageReturns) {
+  const RunTable table = read_text(
+      "\xef\xbb\xbf# source\r\n\r\nloss, note ,D,N\r\n3.5,\"a, \"\"b\"\"\", 20 ,10\r\n# end\r\n4,,2,1\r\n");
+  ASSERT_EQ(table.runs.size(), 2u);
+  EXPECT_EQ(table.runs[0].N, 10);
+  EXPECT_EQ(table.runs[0].D, 20);
+  EXPECT_EQ(table.runs[1].loss, 4);
+}
+
+TEST(RunTable, MakesFlopsOutOfParametersAndTokensWhenTheyAreMissing) {
+  const RunTable table = read_text("N,D,loss\n10,20,3\n");
+  EXPECT_EQ(table.runs.at(0).C, 1200);
+  EXPECT_THAT(table.notes, testing::ElementsAre(HasSubstr("6·N·D")));
+}
+
+TEST(RunTable, SeveralRowsOfARunAreACurve) {
+  const RunTable table = read_text("run,N,D,loss\nx,10,1,5\nx,10,2,4\ny,20,1,6\nx,10,3,3.5\n");
+  ASSERT_EQ(table.runs.size(), 2u);
+  EXPECT_EQ(table.runs[0].D, 3);
+  EXPECT_EQ(table.runs[0].loss, 3.5);
+  ASSERT_EQ(table.curves.size(), 1u);
+  EXPECT_EQ(table.curves[0].run, "x");
+  ASSERT_EQ(table.curves[0].points.size(), 3u);
+  EXPECT_EQ(table.curves[0].points[1].loss, 4);
+}
+
+TEST(RunTable, NamesFileLineColumnFoundAndExpected) {
+  EXPECT_THAT(error_of("N,D,loss\n10,20,3\n10,abc,3\n"),
+              HasSubstr("runs.csv:3: column D: found 'abc', expected a finite"));
+  EXPECT_THAT(error_of("# x\nN,D,loss\n10,20,0\n"),
+              HasSubstr("runs.csv:3: column loss: found '0', expected a number above"));
+  for (const char* loss : {"-1", "nan", "inf", "", "3x", "1e999"}) {
+    EXPECT_THAT(error_of(std::string("N,D,loss\n10,20,") + loss + "\n"),
+                HasSubstr("runs.csv:2: column loss"));
+  }
+  EXPECT_THAT(error_of("N,D,loss,seed\n10,20,3,1.5\n"),
+              HasSubstr("column seed: found '1.5', expected a whole number"));
+  EXPECT_THAT(error_of("N,D,loss,budget\n10,20,3,-1\n"), HasSubstr("column budget"));
+  EXPECT_THAT(error_of("N,D,loss,run\n10,20,3,\n"), HasSubstr("column run"));
+  EXPECT_THAT(error_of("N,D,loss\n1e200,1e200,3\n"), HasSubstr("range of a double"));
+}
+
+TEST(RunTable, NamesWhatIsWrongWithTheTable) {
+  EXPECT_THAT(error_of(""), HasSubstr("expected a CSV table with a header"));
+  EXPECT_THAT(error_of("N,D,loss\n"), HasSubstr("no rows"));
+  EXPECT_THAT(error_of("param,D,loss\n1,2,3\n"),
+              HasSubstr("no column params or N, found 'param, D, loss'; is 'param' meant?"));
+  EXPECT_THAT(error_of("N,D\n1,2\n"), HasSubstr("no column loss"));
+  EXPECT_THAT(error_of("N,D,loss\n1,2\n"), HasSubstr("runs.csv:2: found 2 fields, expected 3"));
+  EXPECT_THAT(error_of("N,D,N,loss\n"), HasSubstr("'N' twice"));
+  EXPECT_THAT(error_of("N,params,D,loss\n1,1,2,3\n"), HasSubstr("mean the same"));
+  EXPECT_THAT(error_of("N,D,loss,x\n1,2,3,\"open\n"), HasSubstr("runs.csv:2: a double quote is not closed"));
+}
+
+TEST(RunTable, RefusesCurvesThatDoNotGoForward) {
+  EXPECT_THAT(error_of("run,N,D,loss\nx,10,2,5\nx,10,2,4\n"),
+              HasSubstr("runs.csv:3: column D: found '2', expected more tokens"));
+  EXPECT_THAT(error_of("run,N,D,loss\nx,10,2,5\nx,11,3,4\n"), HasSubstr("column N: found '11', expected 10"));
+  EXPECT_THAT(error_of("run,N,D,C,loss\nx,10,2,50,5\nx,10,3,40,4\n"),
+              HasSubstr("column C: found '40', expected more FLOPs"));
+}
+
+TEST(RunTable, RunsWithNearlyTheSameFlopsBecomeABudget) {
+  std::vector<Observation> runs;
+  for (const double C : {1e15, 3e15}) {
+    for (int i = 0; i < 4; ++i) runs.push_back({1e5 * (i + 1), 1e9, C * (1 + 0.005 * i), 3, 0, "", 0});
+  }
+  runs.push_back({1e6, 1e9, 1e16, 3, 0, "", 0});
+  assign_budgets(runs);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(runs[static_cast<std::size_t>(i)].budget, 1.01e15);
+  for (int i = 4; i < 8; ++i) EXPECT_EQ(runs[static_cast<std::size_t>(i)].budget, 3.02e15);
+  EXPECT_EQ(runs[8].budget, 0);
+}
+
+TEST(RunTable, ScatteredFlopsAreNoBudgets) {
+  std::vector<Observation> runs;
+  for (int i = 0; i < 60; ++i)
+    runs.push_back({1e5 + i, 1e9, 1e15 * std::pow(1.02, i), 3, 0, "", 0});  // a chain
+  for (int i = 0; i < 3; ++i) runs.push_back({1e5 + i, 1e9, 1e20, 3, 0, "", 0});
+  assign_budgets(runs);
+  for (const Observation& run : runs) EXPECT_EQ(run.budget, 0);
+}
+
+TEST(RunTable, ExportReadsBack) {
+  RunTable table = simulated_sweep(SweepDesign{}, 1);
+  table.runs[0].run = table.curves[0].run = "with, comma and \"quotes\"";
+  const TemporaryFolder folder;
+  const RunTable ends = read_csv_table(folder.write("runs.csv", runs_csv(table)));
+  const RunTable curves = read_csv_table(folder.write("curves.csv", curves_csv(table)));
+  ASSERT_EQ(ends.runs.size(), table.runs.size());
+  ASSERT_EQ(curves.curves.size(), table.curves.size());
+  for (std::size_t i = 0; i < table.runs.size(); ++i) {
+    for (const Observation& run : {ends.runs[i], curves.runs[i]}) {
+      EXPECT_EQ(run.run, table.runs[i].run);
+      EXPECT_EQ(run.N, table.runs[i].N);
+      EXPECT_EQ(run.D, table.runs[i].D);
+      EXPECT_EQ(run.C, table.runs[i].C);
+      EXPECT_EQ(run.loss, table.runs[i].loss);
+      EXPECT_EQ(run.budget, table.runs[i].budget);
+    }
+    EXPECT_EQ(curves.curves[i].points.size(), table.curves[i].points.size());
+  }
+}
+
+}  // namespace
+}  // namespace minichilla

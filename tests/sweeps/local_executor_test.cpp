@@ -1,0 +1,357 @@
+#include "sweeps/local_executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "kernels/error.h"
+#include "sweeps/run_store.h"
+#include "sweeps/status.h"
+#include "sweeps/worker_process.h"
+#include "tests/sweeps/sweep_fixture.h"
+#include "trainer/attempt.h"
+#include "trainer/files.h"
+
+namespace minichilla {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+namespace fs = std::filesystem;
+
+/// Waits for something that other processes bring about; false after a minute.
+bool eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+class ExecutorTest : public SweepFixture {
+ protected:
+  void store(const fs::path& sweep, const std::string& config, const std::string& train = "") {
+    const SweepPlan stored = plan(config, train);
+    store_plan(sweep, stored, false);
+    runs_.clear();
+    for (const PlanRow& row : stored.rows) runs_.push_back(row.planned);
+  }
+
+  fs::path run_of(const fs::path& sweep, std::size_t run) const {
+    return run_folder(sweep, runs_[run].run_id);
+  }
+
+  SweepOutcome run(const fs::path& sweep, int workers, const fs::path& program = MINICHILLA_BINARY,
+                   const std::atomic<int>* stop = nullptr) {
+    ExecutorOptions options;
+    options.sweep = sweep;
+    options.program = program;
+    options.workers = workers;
+    options.stop = StopToken(stop);
+    ExecutorEvents events;
+    events.on_message = [&](const std::string& message) {
+      const std::lock_guard lock(mutex_);
+      messages_.push_back(message);
+    };
+    events.on_progress = [&](const SweepProgress& progress) {
+      const std::lock_guard lock(mutex_);
+      most_workers_ = std::max(most_workers_, progress.workers.size());
+    };
+    return run_sweep(options, events);
+  }
+
+  /// A program in place of the trainer: $run is the run's folder, $id its name.
+  fs::path script(const std::string& body) const {
+    const fs::path file =
+        folder_.write("program.sh", "#!/bin/sh\nrun=\"$4\"\nid=$(basename \"$run\")\n" + body + "\n");
+    fs::permissions(file, fs::perms::owner_all);
+    return file;
+  }
+
+  /// Shell that ends a run as the trainer would.
+  static std::string publish(const std::string& status) {
+    RunResult result;
+    result.status = status;
+    std::string json = result_json(result);
+    std::erase(json, '\n');
+    return "printf '%s' '" + json + "' > \"$run/result.json\"";
+  }
+
+  std::vector<PlannedRun> runs_;
+  std::vector<std::string> messages_;
+  std::size_t most_workers_ = 0;
+  std::mutex mutex_;
+};
+
+constexpr const char* kFourRuns = "kind: grid, sizes: [1x16], tokens: [6400, 12800, 19200, 25600]";
+
+TEST_F(ExecutorTest, RunsTheLongestFirst) {
+  store(sweep_folder(), kFourRuns);
+  const fs::path order = folder_ / "order";
+  const SweepOutcome outcome =
+      run(sweep_folder(), 1, script("echo $id >> " + order.string() + "\n" + publish("done")));
+  EXPECT_EQ(outcome.done, 4);
+  EXPECT_FALSE(outcome.interrupted);
+  EXPECT_EQ(read_file(order), runs_[3].run_id + "\n" + runs_[2].run_id + "\n" + runs_[1].run_id + "\n" +
+                                  runs_[0].run_id + "\n");
+}
+
+TEST_F(ExecutorTest, HandsTheTrainerItsArguments) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400]");
+  const fs::path arguments = folder_ / "arguments";
+  run(sweep_folder(), 1, script("echo \"$@\" > " + arguments.string() + "\n" + publish("done")));
+  const std::string folder = run_of(sweep_folder(), 0).string();
+  EXPECT_EQ(read_file(arguments),
+            "train " + folder + "/config.yaml --output " + folder + " --threads 1 --quiet\n");
+}
+
+TEST_F(ExecutorTest, KeepsAllWorkersBusyAndNoMore) {
+  store(sweep_folder(), kFourRuns);
+  const SweepOutcome outcome = run(sweep_folder(), 3, script("sleep 0.3\n" + publish("done")));
+  EXPECT_EQ(outcome.done, 4);
+  EXPECT_EQ(most_workers_, 3u);
+}
+
+TEST_F(ExecutorTest, DivergedIsFinal) {
+  store(sweep_folder(), kFourRuns);
+  const fs::path starts = folder_ / "starts";
+  const SweepOutcome outcome =
+      run(sweep_folder(), 2, script("echo >> " + starts.string() + "\n" + publish("diverged") + "\nexit 3"));
+  EXPECT_EQ(outcome.diverged, 4);
+  EXPECT_THAT(outcome.failures, SizeIs(0));
+  EXPECT_EQ(read_file(starts), "\n\n\n\n") << "each was started once";
+  run(sweep_folder(), 2, script("echo >> " + starts.string()));
+  EXPECT_EQ(read_file(starts), "\n\n\n\n") << "and never again";
+}
+
+TEST_F(ExecutorTest, AFailingRunIsTriedThriceAndNeverStopsTheOthers) {
+  store(sweep_folder(), kFourRuns);
+  const fs::path starts = folder_ / "starts";
+  const std::string bad = runs_[2].run_id;
+  const fs::path program = script("if [ $id = " + bad + " ]; then echo >> " + starts.string() +
+                                  "; echo 'minichilla: no room left' >&2; exit 74; fi\n" + publish("done"));
+  const SweepOutcome outcome = run(sweep_folder(), 2, program);
+  EXPECT_EQ(outcome.done, 3);
+  ASSERT_THAT(outcome.failures, SizeIs(1));
+  EXPECT_EQ(outcome.failures[0].run_id, bad);
+  EXPECT_EQ(outcome.failures[0].message, "no room left");
+  EXPECT_EQ(read_file(starts), "\n\n\n");
+  EXPECT_THAT(messages_, Contains(AllOf(HasSubstr(bad), HasSubstr("try 3 of 3"))));
+  EXPECT_EQ(run(sweep_folder(), 2, script(publish("done"))).done, 4) << "another call tries it again";
+}
+
+TEST_F(ExecutorTest, BadInputIsNotTriedAgain) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400]");
+  const fs::path starts = folder_ / "starts";
+  const SweepOutcome outcome = run(
+      sweep_folder(), 1, script("echo >> " + starts.string() + "; echo 'minichilla: wrong key' >&2; exit 2"));
+  ASSERT_THAT(outcome.failures, SizeIs(1));
+  EXPECT_EQ(outcome.failures[0].message, "wrong key");
+  EXPECT_EQ(read_file(starts), "\n");
+}
+
+TEST_F(ExecutorTest, SaysHowAWorkerEndedThatSaidNothing) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400]");
+  EXPECT_THAT(run(sweep_folder(), 1, script("kill -SEGV $$")).failures.at(0).message, HasSubstr("signal 11"));
+  EXPECT_THAT(run(sweep_folder(), 1, script("kill -KILL $$")).failures.at(0).message, HasSubstr("memory"));
+  EXPECT_THAT(run(sweep_folder(), 1, script("exit 9")).failures.at(0).message, HasSubstr("status 9"));
+  EXPECT_THAT(run(sweep_folder(), 1, script("exit 75")).failures.at(0).message, HasSubstr("asked to stop"));
+  EXPECT_THAT(run(sweep_folder(), 1, script("exit 0")).failures.at(0).message, HasSubstr("status 0"))
+      << "success without a result is none";
+}
+
+TEST_F(ExecutorTest, AResultThatCannotBeReadFailsThatRunAlone) {
+  store(sweep_folder(), kFourRuns);
+  folder_.write("sweep/runs/" + runs_[1].run_id + "/result.json", "{");
+  EXPECT_THAT(message_of<InputError>([&] { run(folder_ / "none", 1); }), HasSubstr("plan.json"));
+  const SweepOutcome outcome = run(sweep_folder(), 2, script(publish("done")));
+  EXPECT_EQ(outcome.done, 3);
+  ASSERT_THAT(outcome.failures, SizeIs(1));
+  EXPECT_THAT(outcome.failures[0].message, HasSubstr("result.json"));
+}
+
+TEST_F(ExecutorTest, WaitsForARunThatAnotherProcessOwns) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400, 12800]");
+  // This very process owns the longer run, until a thread publishes its result.
+  auto attempt = std::make_unique<Attempt>(run_of(sweep_folder(), 1));
+  std::thread other([&] {
+    EXPECT_TRUE(eventually([&] {
+      const std::lock_guard lock(mutex_);
+      return !messages_.empty();
+    }));
+    RunResult result;
+    result.status = "done";
+    publish_result(run_of(sweep_folder(), 1), result);
+    attempt->finish("done", "");
+  });
+  const SweepOutcome outcome = run(sweep_folder(), 1, script(publish("done")));
+  other.join();
+  EXPECT_EQ(outcome.done, 2);
+  EXPECT_THAT(messages_, Contains(HasSubstr("waiting for 1 run that")));
+}
+
+TEST_F(ExecutorTest, TakesOverARunWhoseOwnerDies) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400]");
+  auto attempt = std::make_unique<Attempt>(run_of(sweep_folder(), 0));
+  std::thread other([&] {
+    EXPECT_TRUE(eventually([&] {
+      const std::lock_guard lock(mutex_);
+      return !messages_.empty();
+    }));
+    attempt->finish("interrupted", "stopped");
+  });
+  EXPECT_EQ(run(sweep_folder(), 1, script(publish("done"))).done, 1);
+  other.join();
+}
+
+TEST_F(ExecutorTest, TheJsonSaysWhatFailed) {
+  SweepOutcome outcome;
+  outcome.runs = 3;
+  outcome.done = 2;
+  outcome.failures = {{"a", "why"}};
+  outcome.wall_s = 2;
+  outcome.tokens = 10;
+  const nlohmann::ordered_json json = outcome_json(outcome);
+  EXPECT_EQ(json["failed"][0]["run_id"], "a");
+  EXPECT_EQ(json["failed"][0]["message"], "why");
+  EXPECT_EQ(json["tokens_per_s"], 5);
+}
+
+/// With the trainer itself.
+class RealSweepTest : public ExecutorTest {
+ protected:
+  /// All that a finished run decided: the result but for its times, and the bytes of its last checkpoint.
+  std::map<std::string, std::string> bits_of(const fs::path& run) const {
+    std::map<std::string, std::string> bits;
+    nlohmann::json result = nlohmann::json::parse(read_file(run / "result.json"));
+    for (const char* key : {"wall_s", "tokens_per_s"}) result.erase(key);
+    bits["result"] = result.dump();
+    const std::vector<std::int64_t> steps = numbered_folders(run / "checkpoints");
+    if (steps.empty()) return bits;
+    for (const fs::directory_entry& file :
+         fs::directory_iterator(run / "checkpoints" / std::to_string(steps.back()))) {
+      if (file.path().extension() == ".safetensors") bits[file.path().filename()] = read_file(file.path());
+    }
+    return bits;
+  }
+
+  void expect_same_bits(const fs::path& ours, const fs::path& theirs) const {
+    for (std::size_t run = 0; run < runs_.size(); ++run) {
+      const auto bits = bits_of(run_of(ours, run));
+      EXPECT_GE(bits.size(), 2u) << "a result and weights";
+      EXPECT_EQ(bits, bits_of(run_of(theirs, run))) << runs_[run].run_id;
+    }
+  }
+
+  bool has_checkpoint(const fs::path& run) const { return !numbered_folders(run / "checkpoints").empty(); }
+
+  static constexpr const char* kLongRun = "kind: grid, sizes: [2x32], tokens: [200k]";
+  static constexpr const char* kOftenSaved = "checkpoint: {every: 200 steps}";
+};
+
+TEST_F(RealSweepTest, OneAndTwoWorkersGiveTheSameBits) {
+  const fs::path one = folder_ / "one", two = folder_ / "two";
+  const std::string config = "kind: isoflop, budgets: [2e8, 4e8], sizes: [1x16, 2x16]";
+  store(one, config);
+  store(two, config);
+  const SweepOutcome outcome = run(one, 1);
+  EXPECT_EQ(outcome.done, 4);
+  EXPECT_GT(outcome.tokens, 0);
+  EXPECT_EQ(run(two, 2).done, 4);
+  expect_same_bits(one, two);
+  EXPECT_EQ(count_states(sweep_status(two)).done, 4);
+  EXPECT_EQ(run(two, 2).tokens, 0) << "nothing is missing";
+}
+
+TEST_F(RealSweepTest, AKilledWorkerGoesOnFromItsCheckpointWithTheSameBits) {
+  const fs::path calm = folder_ / "calm", killed = folder_ / "killed";
+  store(calm, kLongRun, kOftenSaved);
+  store(killed, kLongRun, kOftenSaved);
+  EXPECT_EQ(run(calm, 1).done, 1);
+  std::thread killer([&] {
+    EXPECT_TRUE(eventually([&] { return has_checkpoint(run_of(killed, 0)); }));
+    const auto owner = read_owner(newest_attempt(run_of(killed, 0)));
+    ASSERT_TRUE(owner);
+    kill(static_cast<pid_t>(owner->pid), SIGKILL);
+  });
+  EXPECT_EQ(run(killed, 1).done, 1);
+  killer.join();
+  EXPECT_THAT(messages_, Contains(HasSubstr("was killed")));
+  EXPECT_THAT(numbered_folders(run_of(killed, 0) / "attempts"), SizeIs(2));
+  expect_same_bits(calm, killed);
+}
+
+TEST_F(RealSweepTest, AStopCheckpointsAndTheNextCallGoesOnWithTheSameBits) {
+  const fs::path calm = folder_ / "calm", stopped = folder_ / "stopped";
+  store(calm, kLongRun, kOftenSaved);
+  store(stopped, kLongRun, kOftenSaved);
+  EXPECT_EQ(run(calm, 1).done, 1);
+  std::atomic<int> stop{0};
+  std::thread stopper([&] {
+    EXPECT_TRUE(eventually([&] { return newest_metrics(run_of(stopped, 0)).tokens > 0; }));
+    stop = SIGINT;
+  });
+  const SweepOutcome outcome = run(stopped, 1, MINICHILLA_BINARY, &stop);
+  stopper.join();
+  EXPECT_TRUE(outcome.interrupted);
+  EXPECT_EQ(outcome.done, 0);
+  EXPECT_EQ(sweep_status(stopped).at(0).state, RunState::interrupted);
+  EXPECT_TRUE(has_checkpoint(run_of(stopped, 0)));
+  EXPECT_EQ(run(stopped, 1).done, 1);
+  expect_same_bits(calm, stopped);
+}
+
+TEST_F(RealSweepTest, AKilledSchedulerIsFollowedByTheNext) {
+  const fs::path calm = folder_ / "calm", killed = folder_ / "killed";
+  store(calm, kLongRun, kOftenSaved);
+  store(killed, kLongRun, kOftenSaved);
+  EXPECT_EQ(run(calm, 1).done, 1);
+  {
+    WorkerProcess scheduler({MINICHILLA_BINARY, "sweep", "run", killed.string(), "--workers", "1"},
+                            folder_ / "scheduler.log");
+    ASSERT_TRUE(eventually([&] { return has_checkpoint(run_of(killed, 0)); }));
+    scheduler.send(SIGKILL);
+    ASSERT_TRUE(eventually([&] { return scheduler.ended().has_value(); }));
+  }
+  EXPECT_EQ(run(killed, 1).done, 1) << "its worker was told and ends, or is waited for";
+  expect_same_bits(calm, killed);
+}
+
+TEST_F(RealSweepTest, TwoSchedulersShareASweep) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [25600], seeds: [1, 2, 3, 4, 5, 6]");
+  SweepOutcome second;
+  std::thread other([&] { second = run(sweep_folder(), 1); });
+  const SweepOutcome first = run(sweep_folder(), 1);
+  other.join();
+  EXPECT_EQ(first.done, 6);
+  EXPECT_EQ(second.done, 6);
+  EXPECT_THAT(first.failures, SizeIs(0));
+  EXPECT_THAT(second.failures, SizeIs(0));
+  for (std::size_t run = 0; run < runs_.size(); ++run) {
+    EXPECT_THAT(numbered_folders(run_of(sweep_folder(), run) / "attempts"), SizeIs(1))
+        << "no run was trained twice";
+  }
+}
+
+TEST_F(RealSweepTest, ABrokenRunDoesNotStopTheOthers) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400, 12800]");
+  folder_.write("sweep/runs/" + runs_[0].run_id + "/config.yaml", "model: {n_layer: 2}\n");
+  const SweepOutcome outcome = run(sweep_folder(), 1);
+  EXPECT_EQ(outcome.done, 1);
+  ASSERT_THAT(outcome.failures, SizeIs(1));
+  EXPECT_THAT(outcome.failures[0].message, HasSubstr("n_layer"));
+}
+
+}  // namespace
+}  // namespace minichilla

@@ -1,0 +1,220 @@
+#include "trainer/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <limits>
+
+#include "kernels/error.h"
+#include "tests/trainer/run_fixture.h"
+
+namespace minichilla {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class CheckpointTest : public FolderTest {
+ protected:
+  CheckpointTest() : table_(resolved(tiny_config().model), 24), checkpoints_(folder_, table_) {}
+
+  /// Arrays that differ from step to step; padding is zero, as in a run.
+  FlatArrays arrays_of(std::int64_t step) const {
+    const auto size = static_cast<std::size_t>(table_.flat_size());
+    FlatArrays arrays{std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
+    for (const ParameterTensor& tensor : table_.tensors()) {
+      for (std::int64_t i = 0; i < tensor.count(); ++i) {
+        const auto at = static_cast<std::size_t>(tensor.offset + i);
+        arrays.weights[at] = static_cast<float>(step) + 0.001f * static_cast<float>(at);
+        arrays.first_moment[at] = -arrays.weights[at];
+        arrays.second_moment[at] = 2 * arrays.weights[at];
+      }
+    }
+    return arrays;
+  }
+  static CheckpointState state_of(std::int64_t step) {
+    CheckpointState state;
+    state.step = step;
+    state.sequences = 8 * step;
+    state.tail_loss_sum = 0.1 * static_cast<double>(step);
+    state.wall_s = 1.5;
+    state.train_s = 1.25;
+    state.config_hash = "config";
+    state.corpus_hash = "corpus";
+    state.numerics_id = "0123456789ab";
+    return state;
+  }
+  void save(std::int64_t step) { checkpoints_.save(state_of(step), arrays_of(step)); }
+  /// The step that a fresh reader goes on from; −1: none.
+  std::int64_t loaded_step() {
+    Checkpoints reader(folder_, table_);
+    FlatArrays arrays;
+    const auto state =
+        reader.load("config", "corpus", arrays, [this](const std::string& w) { warnings_.push_back(w); });
+    if (!state) return -1;
+    const FlatArrays expected = arrays_of(state->step);
+    EXPECT_EQ(arrays.weights, expected.weights);
+    EXPECT_EQ(arrays.first_moment, expected.first_moment);
+    EXPECT_EQ(arrays.second_moment, expected.second_moment);
+    return state->step;
+  }
+  fs::path file(std::int64_t step, const std::string& name) const {
+    return folder_ / "checkpoints" / std::to_string(step) / name;
+  }
+  static void flip_bit(const fs::path& file, std::int64_t at) {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekg(at);
+    const char byte = static_cast<char>(stream.get() ^ 0x10);
+    stream.seekp(at);
+    stream.put(byte);
+  }
+
+  const ParameterTable table_;
+  Checkpoints checkpoints_;
+  std::vector<std::string> warnings_;
+};
+
+TEST_F(CheckpointTest, ReadsBackEveryBit) {
+  EXPECT_EQ(loaded_step(), -1);
+  CheckpointState state = state_of(7);
+  state.val_loss = 0.1 + 0.2;
+  state.val_bits_per_byte = 1.0 / 3;
+  state.val_step = 6;
+  state.tail_loss_sum = 0.7 + 0.1;
+  checkpoints_.save(state, arrays_of(7));
+  FlatArrays arrays;
+  const CheckpointState back = checkpoints_.load("config", "corpus", arrays, {}).value();
+  EXPECT_EQ(back.step, 7);
+  EXPECT_EQ(back.sequences, 56);
+  EXPECT_EQ(back.tail_loss_sum, 0.7 + 0.1);
+  EXPECT_EQ(back.val_loss, 0.1 + 0.2);
+  EXPECT_EQ(back.val_bits_per_byte, 1.0 / 3);
+  EXPECT_EQ(back.val_step, 6);
+  EXPECT_EQ(back.wall_s, 1.5);
+  EXPECT_EQ(back.train_s, 1.25);
+  EXPECT_EQ(back.numerics_id, "0123456789ab");
+  EXPECT_EQ(loaded_step(), 7);
+}
+
+TEST_F(CheckpointTest, NoEvaluationYetReadsBackAsNone) {
+  save(1);
+  FlatArrays arrays;
+  const CheckpointState back = checkpoints_.load("config", "corpus", arrays, {}).value();
+  EXPECT_TRUE(std::isnan(back.val_loss));
+  EXPECT_EQ(back.val_step, 0);
+}
+
+TEST_F(CheckpointTest, KeepsTheTwoNewest) {
+  for (const std::int64_t step : {5, 10, 15, 100}) save(step);
+  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(15, 100));
+  EXPECT_EQ(loaded_step(), 100);
+}
+
+TEST_F(CheckpointTest, ATruncatedFileFallsBack) {
+  for (const std::string name : {"model.safetensors", "optimizer.safetensors", "state.json", "complete"}) {
+    save(5);
+    save(10);
+    fs::resize_file(file(10, name), fs::file_size(file(10, name)) - 1);
+    EXPECT_EQ(loaded_step(), 5) << name;
+    EXPECT_EQ(warnings_.size(), 1u) << name;
+    fs::resize_file(file(10, name), 0);
+    EXPECT_EQ(loaded_step(), 5) << name;
+    warnings_.clear();
+  }
+}
+
+TEST_F(CheckpointTest, AFlippedBitFallsBack) {
+  for (const std::string name : {"model.safetensors", "optimizer.safetensors", "state.json", "complete"}) {
+    const auto size = static_cast<std::int64_t>((save(10), fs::file_size(file(10, name))));
+    for (const std::int64_t at : {std::int64_t{0}, size / 2, size - 1}) {
+      save(5);
+      save(10);
+      flip_bit(file(10, name), at);
+      EXPECT_EQ(loaded_step(), 5) << name << " byte " << at;
+    }
+  }
+}
+
+TEST_F(CheckpointTest, WithoutItsMarkerItDoesNotCount) {
+  save(5);
+  save(10);
+  fs::remove(file(10, "complete"));
+  EXPECT_EQ(loaded_step(), 5);
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("10: was never completed")));
+}
+
+TEST_F(CheckpointTest, AMissingFileFallsBack) {
+  save(5);
+  save(10);
+  fs::remove(file(10, "optimizer.safetensors"));
+  EXPECT_EQ(loaded_step(), 5);
+}
+
+TEST_F(CheckpointTest, AllBrokenIsNone) {
+  save(5);
+  save(10);
+  for (const std::int64_t step : {5, 10}) fs::remove(file(step, "complete"));
+  EXPECT_EQ(loaded_step(), -1);
+  EXPECT_EQ(warnings_.size(), 2u);
+}
+
+TEST_F(CheckpointTest, ABrokenOneNeverDisplacesAGoodOne) {
+  save(5);
+  save(10);
+  flip_bit(file(10, "model.safetensors"), 500);
+  FlatArrays arrays;
+  Checkpoints resumed(folder_, table_);
+  ASSERT_EQ(resumed.load("config", "corpus", arrays, [](const std::string&) {})->step, 5);
+  resumed.save(state_of(12), arrays_of(12));
+  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(5, 12));
+  EXPECT_EQ(loaded_step(), 12);
+}
+
+TEST_F(CheckpointTest, TheSameStepIsWrittenAnew) {
+  save(5);
+  save(10);
+  flip_bit(file(10, "model.safetensors"), 500);
+  save(10);
+  EXPECT_EQ(loaded_step(), 10);
+}
+
+TEST_F(CheckpointTest, LaterStepsOfAnAbandonedLineGo) {
+  save(5);
+  save(10);
+  save(7);
+  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(5, 7));
+}
+
+TEST_F(CheckpointTest, WhatAKilledWriterLeftIsRemoved) {
+  fs::create_directories(folder_ / "checkpoints" / ".tmp-4-99");
+  temporary_.write("checkpoints/.tmp-4-99/model.safetensors", "half");
+  save(5);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "checkpoints"), fs::directory_iterator()), 1);
+  EXPECT_EQ(loaded_step(), 5);
+}
+
+TEST_F(CheckpointTest, AnotherConfigOrCorpusIsRefused) {
+  save(5);
+  FlatArrays arrays;
+  const auto load = [&](const std::string& config, const std::string& corpus) {
+    return message_of<InputError>([&] { checkpoints_.load(config, corpus, arrays, {}); });
+  };
+  EXPECT_THAT(load("other", "corpus"), HasSubstr("found a checkpoint of config config, expected other"));
+  EXPECT_THAT(load("config", "other"), HasSubstr("trained on corpus corpus, expected other"));
+}
+
+TEST_F(CheckpointTest, BelowAFileGivesIoError) {
+  temporary_.write("checkpoints", "a file");
+  EXPECT_THROW(save(5), IoError);
+}
+
+TEST_F(CheckpointTest, MarkerIsWhatSha256sumChecks) {
+  save(5);
+  EXPECT_EQ(std::system(("cd '" + file(5, "").string() + "' && sha256sum --quiet --check complete").c_str()),
+            0);
+}
+
+}  // namespace
+}  // namespace minichilla

@@ -1,0 +1,242 @@
+#include "trainer/run_directory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+
+#include "kernels/error.h"
+#include "tests/trainer/run_fixture.h"
+#include "trainer/attempt.h"
+#include "trainer/metrics_log.h"
+
+namespace minichilla {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class RunDirectoryTest : public FolderTest {
+ protected:
+  fs::path metrics_file(int attempt) {
+    const fs::path folder = folder_ / "attempts" / std::to_string(attempt);
+    fs::create_directories(folder);
+    return folder / "metrics.jsonl";
+  }
+  /// Rows of steps first … last, their loss 100 · attempt + step; an evaluation after each step in
+  /// `evaluated`.
+  void write_attempt(int attempt, std::int64_t first, std::int64_t last,
+                     const std::vector<std::int64_t>& evaluated = {}) {
+    MetricsLog log(metrics_file(attempt));
+    for (std::int64_t step = first; step <= last; ++step) {
+      MetricsRow row;
+      row.step = step;
+      row.loss = static_cast<double>(100 * attempt + step);
+      log.append(row);
+      if (std::count(evaluated.begin(), evaluated.end(), step) == 0) continue;
+      row.split = "val";
+      log.append(row);
+    }
+  }
+  std::vector<double> losses(const std::string& split = "") {
+    std::vector<double> found;
+    for (const MetricsRow& row : read_metrics(folder_)) {
+      if (row.split == split) found.push_back(row.loss);
+    }
+    return found;
+  }
+  static void append(const fs::path& file, const std::string& text) {
+    std::ofstream(file, std::ios::app) << text;
+  }
+};
+
+RunResult some_result() {
+  RunResult result;
+  result.run_id = "1x16-3.07k-s1-01234567";
+  result.status = "done";
+  result.params = 5000;
+  result.params_non_embedding = 3000;
+  result.tokens = 3072;
+  result.steps = 24;
+  result.flops = 1.5e8;
+  result.flops_6nd = 1e8 / 3;
+  result.flops_hoffmann = 2e8;
+  result.train_loss = 2.1;
+  result.val_loss = 0.1 + 0.2;
+  result.val_bits_per_byte = 3.5;
+  result.wall_s = 1.25;
+  result.tokens_per_s = 4000;
+  result.epochs = 0.768;
+  result.device = "cpu";
+  result.numerics_id = "0123456789ab";
+  result.seed = 7;
+  result.version = "0.1.0";
+  return result;
+}
+
+TEST_F(RunDirectoryTest, MetricsRowsReadBack) {
+  MetricsRow row;
+  row.step = 12;
+  row.tokens = 1536;
+  row.flops = 1.25e9;
+  row.loss = 0.1 + 0.2;
+  row.lr = 1e-3 / 3;
+  row.grad_norm = 1.5;
+  row.tokens_per_s = 1234.5;
+  row.wall_s = 2.125;
+  const MetricsRow back = parse_metrics_line(metrics_line(row), "here");
+  EXPECT_EQ(back.step, 12);
+  EXPECT_EQ(back.tokens, 1536);
+  EXPECT_EQ(back.loss, row.loss);
+  EXPECT_EQ(back.lr, row.lr);
+  EXPECT_EQ(back.grad_norm, 1.5);
+  EXPECT_EQ(back.tokens_per_s, 1234.5);
+  EXPECT_EQ(back.wall_s, 2.125);
+  EXPECT_EQ(back.split, "");
+  row.split = "val";
+  row.bits_per_byte = 2.5;
+  EXPECT_EQ(parse_metrics_line(metrics_line(row), "here").split, "val");
+  EXPECT_EQ(parse_metrics_line(metrics_line(row), "here").bits_per_byte, 2.5);
+}
+
+TEST_F(RunDirectoryTest, JoinsAttemptsSoThatNoStepAppearsTwice) {
+  write_attempt(1, 1, 8, {4, 8});
+  write_attempt(2, 6, 9, {8});
+  write_attempt(3, 10, 11);
+  EXPECT_THAT(losses(), ElementsAre(101, 102, 103, 104, 105, 206, 207, 208, 209, 310, 311));
+  EXPECT_THAT(losses("val"), ElementsAre(104, 208));
+}
+
+TEST_F(RunDirectoryTest, AnAttemptThatBeginsAnewReplacesEverything) {
+  write_attempt(1, 1, 8, {4});
+  write_attempt(2, 1, 2);
+  EXPECT_THAT(losses(), ElementsAre(201, 202));
+  EXPECT_TRUE(losses("val").empty());
+}
+
+TEST_F(RunDirectoryTest, AttemptsAreOrderedByNumberNotByName) {
+  write_attempt(9, 1, 2);
+  write_attempt(10, 2, 3);
+  EXPECT_THAT(losses(), ElementsAre(901, 1002, 1003));
+}
+
+TEST_F(RunDirectoryTest, AnAttemptWithoutRowsReplacesNothing) {
+  write_attempt(1, 1, 2);
+  write_attempt(2, 3, 2);
+  fs::create_directories(folder_ / "attempts" / "3");  // not even a file
+  EXPECT_THAT(losses(), ElementsAre(101, 102));
+}
+
+TEST_F(RunDirectoryTest, ATornLastLineIsSkipped) {
+  write_attempt(1, 1, 2);
+  append(metrics_file(1), R"({"step":3,"tok)");
+  EXPECT_THAT(losses(), ElementsAre(101, 102));
+  write_attempt(2, 3, 4);
+  EXPECT_THAT(losses(), ElementsAre(101, 102, 203, 204));
+}
+
+TEST_F(RunDirectoryTest, AWholeLastLineWithoutItsNewlineCounts) {
+  write_attempt(1, 1, 2);
+  MetricsRow row;
+  row.step = 3;
+  row.loss = 7;
+  append(metrics_file(1), metrics_line(row));
+  EXPECT_THAT(losses(), ElementsAre(101, 102, 7));
+}
+
+TEST_F(RunDirectoryTest, ABadLineInTheMiddleIsNamed) {
+  write_attempt(1, 1, 2);
+  append(metrics_file(1), "{\"step\":3}\n");
+  MetricsLog(metrics_file(1)).append(MetricsRow());
+  try {
+    read_metrics(folder_);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("attempts/1/metrics.jsonl:3: tokens: missing"));
+  }
+}
+
+TEST_F(RunDirectoryTest, MetricsOnAFullDiskGiveIoError) {
+  MetricsLog log("/dev/full");
+  log.append(MetricsRow());
+  EXPECT_THROW(log.flush(), IoError);
+  EXPECT_THROW(MetricsLog(folder_ / "nowhere" / "metrics.jsonl"), IoError);
+}
+
+TEST_F(RunDirectoryTest, WhatIsFlushedIsOnDisk) {
+  MetricsLog log(metrics_file(1));
+  log.append(MetricsRow());
+  log.flush();
+  EXPECT_EQ(losses().size(), 1u);
+}
+
+TEST_F(RunDirectoryTest, ResultReadsBack) {
+  EXPECT_FALSE(read_result(folder_).has_value());
+  ASSERT_TRUE(publish_result(folder_, some_result()));
+  const RunResult back = read_result(folder_).value();
+  EXPECT_EQ(result_json(back), result_json(some_result()));
+  EXPECT_EQ(back.val_loss, 0.1 + 0.2);
+  EXPECT_EQ(back.seed, 7u);
+}
+
+TEST_F(RunDirectoryTest, TheFirstResultWins) {
+  RunResult second = some_result();
+  second.device = "another";
+  EXPECT_TRUE(publish_result(folder_, some_result()));
+  EXPECT_FALSE(publish_result(folder_, second));
+  EXPECT_EQ(read_result(folder_)->device, "cpu");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(RunDirectoryTest, LossesThatAreNotFiniteAreNull) {
+  RunResult result = some_result();
+  result.status = "diverged";
+  result.val_loss = std::numeric_limits<double>::quiet_NaN();
+  result.train_loss = std::numeric_limits<double>::infinity();
+  publish_result(folder_, result);
+  EXPECT_THAT(read_file(folder_ / "result.json"), HasSubstr("\"val_loss\": null"));
+  EXPECT_TRUE(std::isnan(read_result(folder_)->val_loss));
+}
+
+TEST_F(RunDirectoryTest, StrangeResultsAreNamed) {
+  append(folder_ / "result.json", "{\"run_id\": 5}");
+  try {
+    read_result(folder_);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("result.json: run_id: found 5, expected a text"));
+  }
+}
+
+TEST_F(RunDirectoryTest, StatesFollowFromTheFiles) {
+  EXPECT_THROW(read_run(folder_), InputError);
+  replace_file(folder_ / "config.yaml", yaml_text(write_config(tiny_config())));
+  EXPECT_EQ(read_run(folder_).state, RunState::planned);
+  EXPECT_EQ(read_run(folder_).config.model.d_model, 16);
+  {
+    Attempt attempt(folder_);
+    EXPECT_EQ(read_run(folder_).state, RunState::running);
+    attempt.finish("interrupted", "");
+  }
+  EXPECT_EQ(read_run(folder_).state, RunState::interrupted);
+  { const Attempt attempt(folder_); }
+  EXPECT_EQ(read_run(folder_).state, RunState::failed);
+  EXPECT_EQ(read_run(folder_).attempts, 2);
+  publish_result(folder_, some_result());
+  EXPECT_EQ(read_run(folder_).state, RunState::done);
+  EXPECT_EQ(std::string(name_of(read_run(folder_).state)), "done");
+}
+
+TEST_F(RunDirectoryTest, NumberedFoldersAreWholeNumbersOnly) {
+  for (const char* name : {"2", "10", "1", "x", "3a", "-4", ".new-5"}) fs::create_directory(folder_ / name);
+  append(folder_ / "7", "a file");
+  EXPECT_THAT(numbered_folders(folder_), ElementsAre(1, 2, 10));
+  EXPECT_TRUE(numbered_folders(folder_ / "nowhere").empty());
+  EXPECT_THROW(numbered_folders(folder_ / "7"), IoError);
+}
+
+}  // namespace
+}  // namespace minichilla

@@ -1,0 +1,341 @@
+#include "trainer/train.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <limits>
+#include <thread>
+
+#include "kernels/error.h"
+#include "model/safetensors.h"
+#include "tests/trainer/run_fixture.h"
+#include "trainer/attempt.h"
+#include "trainer/checkpoint.h"
+#include "trainer/numerics_id.h"
+
+namespace minichilla {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class TrainTest : public RunTest {
+ protected:
+  std::vector<std::int64_t> steps_of(const std::string& run, const std::string& split = "") const {
+    std::vector<std::int64_t> steps;
+    for (const MetricsRow& row : read_metrics(folder_ / run)) {
+      if (row.split == split) steps.push_back(row.step);
+    }
+    return steps;
+  }
+  static std::vector<std::int64_t> up_to(std::int64_t last) {
+    std::vector<std::int64_t> steps;
+    for (std::int64_t step = 1; step <= last; ++step) steps.push_back(step);
+    return steps;
+  }
+};
+
+TEST_F(TrainTest, TheLossGoesDown) {
+  RunConfig config = tiny_config();
+  config.train.tokens = 120 * 128;
+  const Outcome outcome = train_run("run", config);
+  ASSERT_EQ(outcome.kind, Outcome::Kind::done);
+  EXPECT_NEAR(losses_.front(), std::log(24.0), 0.1);
+  EXPECT_LT(outcome.result.val_loss, 2.0);
+  EXPECT_GT(outcome.result.val_loss, std::log(3.0));  // the entropy of the data
+  EXPECT_LT(std::abs(outcome.result.train_loss - outcome.result.val_loss), 0.3);
+}
+
+TEST_F(TrainTest, WritesARunThatReadersUnderstand) {
+  RunConfig config = tiny_config();
+  config.train.tokens = 24 * 128 + 100;  // the rest is too small for a step
+  const Outcome outcome = train_run("run", config);
+  const RunRecord record = read_run(folder_ / "run");
+  EXPECT_EQ(record.state, RunState::done);
+  EXPECT_EQ(record.attempts, 1);
+  EXPECT_EQ(record.config.train.gradient_slots, 3);
+  const RunResult& result = record.result.value();
+  expect_same_result(result, outcome.result);
+  EXPECT_EQ(result.run_id, run_id(record.config, corpus_.hash()));
+  EXPECT_EQ(result.steps, 24);
+  EXPECT_EQ(result.tokens, 24 * 128);
+  EXPECT_NEAR(result.epochs, 24 * 128 / 4000.0, 1e-12);
+  EXPECT_EQ(result.numerics_id.size(), 12u);
+  EXPECT_GT(result.tokens_per_s, 0);
+  EXPECT_GT(result.wall_s, 0);
+  EXPECT_DOUBLE_EQ(result.flops_6nd, 6.0 * static_cast<double>(result.params) * 24 * 128);
+  EXPECT_EQ(steps_of("run"), up_to(24));
+  EXPECT_THAT(steps_of("run", "val"), ElementsAre(6, 12, 18, 24));
+  const std::vector<MetricsRow> rows = read_metrics(folder_ / "run");
+  EXPECT_EQ(rows.back().loss, result.val_loss);
+  EXPECT_EQ(rows.back().tokens, result.tokens);
+  EXPECT_DOUBLE_EQ(rows.back().flops, result.flops);
+  EXPECT_DOUBLE_EQ(result.train_loss, (losses_[22] + losses_[23]) / 2);  // 5 % of 24 steps, rounded up
+  EXPECT_THAT(numbered_folders(folder_ / "run" / "checkpoints"), ElementsAre(24));
+}
+
+TEST_F(TrainTest, AFinishedRunIsReturnedAtOnce) {
+  const Outcome first = train_run("run", tiny_config());
+  const std::size_t trained = losses_.size();
+  const Outcome second = train_run("run", tiny_config());
+  EXPECT_EQ(losses_.size(), trained);
+  EXPECT_EQ(second.kind, Outcome::Kind::done);
+  EXPECT_EQ(result_json(second.result), result_json(first.result));
+  EXPECT_EQ(read_run(folder_ / "run").attempts, 1);
+}
+
+TEST_F(TrainTest, InterruptedAnywhereAndResumedGivesTheSameBits) {
+  const RunConfig config = tiny_config();
+  const Outcome whole = train_run("whole", config);
+  const std::vector<double> losses = losses_;
+  for (const int stop : {1, 4, 5, 6, 12, 18, 23}) {
+    const std::string name = "stopped-" + std::to_string(stop);
+    losses_.clear();
+    const Outcome stopped = train_run(name, config, stop);
+    ASSERT_EQ(stopped.kind, Outcome::Kind::interrupted);
+    EXPECT_THAT(stopped.message,
+                HasSubstr("stopped by signal 15 after step " + std::to_string(stop) + " of 24"));
+    EXPECT_EQ(read_run(folder_ / name).state, RunState::interrupted);
+    const Outcome resumed = train_run(name, config);
+    ASSERT_EQ(resumed.kind, Outcome::Kind::done);
+    EXPECT_EQ(losses_, losses) << stop;  // no step twice, none missing, every loss the same
+    expect_same_result(resumed.result, whole.result);
+    EXPECT_EQ(final_bits(name, config), final_bits("whole", config)) << stop;
+    EXPECT_EQ(steps_of(name), up_to(24));
+    EXPECT_EQ(steps_of(name, "val"), steps_of("whole", "val"));
+  }
+}
+
+TEST_F(TrainTest, InterruptedAgainAndAgain) {
+  const RunConfig config = tiny_config();
+  train_run("whole", config);
+  for (int stop = 3; stop < 24; stop += 3)
+    EXPECT_EQ(train_run("run", config, stop).kind, Outcome::Kind::interrupted);
+  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::done);
+  EXPECT_EQ(final_bits("run", config), final_bits("whole", config));
+  EXPECT_EQ(read_run(folder_ / "run").attempts, 8);
+}
+
+TEST_F(TrainTest, AStopAfterTheLastStepFinishesTheRun) {
+  EXPECT_EQ(train_run("run", tiny_config(), 24).kind, Outcome::Kind::done);
+}
+
+TEST_F(TrainTest, SameBitsWithOneAndTwoLanes) {
+  const RunConfig config = tiny_config();
+  const Outcome one = train_run("one", config, 0, 1), two = train_run("two", config, 0, 2);
+  EXPECT_EQ(final_bits("one", config), final_bits("two", config));
+  expect_same_result(one.result, two.result);
+}
+
+TEST_F(TrainTest, AnotherSeedIsAnotherRun) {
+  RunConfig config = tiny_config();
+  const Outcome one = train_run("one", config);
+  config.train.seed = 2;
+  const Outcome two = train_run("two", config);
+  EXPECT_NE(one.result.val_loss, two.result.val_loss);
+  EXPECT_NE(one.result.run_id, two.result.run_id);
+  EXPECT_NE(one.result.numerics_id, two.result.numerics_id);
+}
+
+TEST_F(TrainTest, ABrokenNewestCheckpointFallsBackAndTheBitsStay) {
+  const RunConfig config = tiny_config();
+  train_run("whole", config);
+  train_run("run", config, 12);
+  EXPECT_THAT(numbered_folders(folder_ / "run" / "checkpoints"), ElementsAre(10, 12));
+  fs::resize_file(folder_ / "run" / "checkpoints" / "12" / "model.safetensors", 100);
+  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::done);
+  EXPECT_EQ(final_bits("run", config), final_bits("whole", config));
+  EXPECT_EQ(steps_of("run"), up_to(24));
+  EXPECT_THAT(read_file(folder_ / "run" / "attempts" / "2" / "log"),
+              ::testing::AllOf(HasSubstr("warning"), HasSubstr("begins after step 10 of 24")));
+}
+
+TEST_F(TrainTest, WithoutAnyGoodCheckpointItBeginsAnew) {
+  const RunConfig config = tiny_config();
+  train_run("whole", config);
+  train_run("run", config, 7);
+  for (const std::int64_t step : numbered_folders(folder_ / "run" / "checkpoints")) {
+    fs::remove(folder_ / "run" / "checkpoints" / std::to_string(step) / "complete");
+  }
+  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::done);
+  EXPECT_EQ(final_bits("run", config), final_bits("whole", config));
+  EXPECT_EQ(steps_of("run"), up_to(24));
+}
+
+TEST_F(TrainTest, KilledBetweenTheLastCheckpointAndTheResult) {
+  const RunConfig config = tiny_config();
+  const Outcome whole = train_run("run", config);
+  fs::remove(folder_ / "run" / "result.json");
+  losses_.clear();
+  const Outcome again = train_run("run", config);
+  EXPECT_TRUE(losses_.empty());
+  expect_same_result(again.result, whole.result);
+}
+
+TEST_F(TrainTest, KilledAndResumedGivesTheSameBits) {
+  RunConfig config = tiny_config();
+  config.train.tokens = 60 * 128;
+  train_run("whole", config);
+  for (const int kill_after : {3, 17, 33}) {
+    const std::string name = "killed-" + std::to_string(kill_after);
+    const pid_t child = fork();
+    if (child == 0) {
+      const std::unique_ptr<Device> device = make_cpu_device(1);
+      TrainContext context{*device, corpus_, [&](const Progress& progress) {
+                             if (progress.step == kill_after) kill(getpid(), SIGKILL);
+                           }};
+      train(resolved(config, corpus_), context, folder_ / name, {});
+      _exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    EXPECT_EQ(read_run(folder_ / name).state, RunState::running);  // what it claims
+    EXPECT_EQ(train_run(name, config, 0, 2).kind, Outcome::Kind::done);
+    EXPECT_EQ(final_bits(name, config), final_bits("whole", config)) << kill_after;
+    EXPECT_EQ(steps_of(name), up_to(60)) << kill_after;
+  }
+}
+
+/// Puts a not-a-number into the weights of a run's newest checkpoint, checksums and all.
+void poison_newest_checkpoint(const fs::path& run, const RunConfig& config, const std::string& corpus_hash) {
+  const ParameterTable table(config.model, MemoryCorpus::kVocabulary);
+  Checkpoints checkpoints(run, table);
+  FlatArrays arrays;
+  const CheckpointState state =
+      checkpoints.load(config_hash(config, corpus_hash), corpus_hash, arrays, {}).value();
+  arrays.weights[static_cast<std::size_t>(table.at("final_norm.weight").offset)] =
+      std::numeric_limits<float>::quiet_NaN();
+  checkpoints.save(state, arrays);
+}
+
+TEST_F(TrainTest, ADivergedRunUpdatesNothingAndIsNeverResumed) {
+  const RunConfig config = resolved(tiny_config(), corpus_);
+  train_run("run", config, 7);
+  poison_newest_checkpoint(folder_ / "run", config, corpus_.hash());
+  const std::string before = read_file(folder_ / "run" / "checkpoints" / "7" / "model.safetensors");
+  losses_.clear();
+  const Outcome outcome = train_run("run", config);
+  EXPECT_EQ(outcome.kind, Outcome::Kind::diverged);
+  EXPECT_THAT(outcome.message, ::testing::AllOf(HasSubstr("step 8 of 24"), HasSubstr("not taken")));
+  EXPECT_EQ(outcome.result.status, "diverged");
+  EXPECT_EQ(outcome.result.steps, 7);
+  EXPECT_TRUE(std::isnan(outcome.result.val_loss));
+  EXPECT_EQ(read_run(folder_ / "run").state, RunState::diverged);
+  EXPECT_EQ(read_outcome(newest_attempt(folder_ / "run"))->status, "diverged");
+  EXPECT_EQ(steps_of("run"), up_to(7));
+  EXPECT_EQ(read_file(folder_ / "run" / "checkpoints" / "7" / "model.safetensors"), before);
+  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::diverged);
+  EXPECT_EQ(read_run(folder_ / "run").attempts, 2);
+  EXPECT_TRUE(losses_.empty());
+}
+
+TEST_F(TrainTest, AnExplodingRunEndsAsDiverged) {
+  RunConfig config = tiny_config();
+  config.train.optimizer.learning_rate = 1000;
+  config.train.optimizer.clip = 0;
+  config.train.optimizer.weight_decay = 1000;  // weights grow a million-fold a step
+  config.train.schedule.warmup = 0;
+  const Outcome outcome = train_run("run", config);
+  ASSERT_EQ(outcome.kind, Outcome::Kind::diverged);
+  EXPECT_LT(outcome.result.steps, 24);
+  EXPECT_THAT(outcome.result.reason, HasSubstr(" of 24: "));
+  for (const double loss : losses_) EXPECT_TRUE(std::isfinite(loss));
+}
+
+TEST_F(TrainTest, ALivingOwnerIsLeftAlone) {
+  fs::create_directories(folder_ / "run");
+  const Attempt other(folder_ / "run");
+  EXPECT_THROW(train_run("run", tiny_config()), RunBusyError);
+  EXPECT_TRUE(losses_.empty());
+}
+
+TEST_F(TrainTest, AnotherConfigIsRefusedByItsFirstKey) {
+  train_run("run", tiny_config(), 3);
+  RunConfig config = tiny_config();
+  config.train.optimizer.learning_rate = 0.02;
+  EXPECT_THAT(message_of<InputError>([&] { train_run("run", config); }),
+              ::testing::AllOf(HasSubstr("config.yaml: train.optimizer.learning_rate: this run has 0.01"),
+                               HasSubstr("the given config has 0.02")));
+  EXPECT_EQ(read_run(folder_ / "run").attempts, 1);
+  config = tiny_config();
+  config.train.checkpoint.every = {Interval::Unit::steps, 2};
+  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::done);  // how often to checkpoint may change
+}
+
+TEST_F(TrainTest, AnotherCorpusIsRefused) {
+  train_run("run", tiny_config(), 3);
+  corpus_.rename(std::string(64, 'd'));
+  EXPECT_THAT(message_of<InputError>([&] { train_run("run", tiny_config()); }),
+              HasSubstr("corpus cccccccccccc"));
+  EXPECT_EQ(read_run(folder_ / "run").state, RunState::failed);
+  corpus_.rename(std::string(64, 'c'));
+  EXPECT_EQ(train_run("run", tiny_config()).kind, Outcome::Kind::done);
+}
+
+TEST_F(TrainTest, GoingOnUnderOtherNumericsIsFlagged) {
+  const RunConfig config = resolved(tiny_config(), corpus_);
+  train_run("run", config, 6);
+  const ParameterTable table(config.model, MemoryCorpus::kVocabulary);
+  Checkpoints checkpoints(folder_ / "run", table);
+  FlatArrays arrays;
+  CheckpointState state =
+      checkpoints.load(config_hash(config, corpus_.hash()), corpus_.hash(), arrays, {}).value();
+  const std::string own = state.numerics_id;
+  state.numerics_id = "ffffffffffff";
+  checkpoints.save(state, arrays);
+  train_run("run", config, 9);
+  EXPECT_EQ(train_run("run", config).result.numerics_id, "ffffffffffff+" + own);
+  EXPECT_THAT(read_file(folder_ / "run" / "attempts" / "2" / "log"), HasSubstr("bits may differ"));
+}
+
+TEST_F(TrainTest, WhoeverLostTheRunWritesNothingMore) {
+  RunConfig config = tiny_config();
+  config.train.checkpoint.every = {Interval::Unit::steps, 6};
+  const std::unique_ptr<Device> device = make_cpu_device(1);
+  TrainContext context{*device, corpus_, [&](const Progress& progress) {
+                         if (progress.step == 8) fs::create_directories(folder_ / "run" / "attempts" / "2");
+                       }};
+  const Outcome outcome = train(resolved(config, corpus_), context, folder_ / "run", {});
+  EXPECT_EQ(outcome.kind, Outcome::Kind::interrupted);
+  EXPECT_THAT(outcome.message, HasSubstr("taken this run over"));
+  EXPECT_THAT(numbered_folders(folder_ / "run" / "checkpoints"), ElementsAre(6));
+  EXPECT_FALSE(fs::exists(folder_ / "run" / "result.json"));
+}
+
+TEST_F(TrainTest, AFullDiskIsAnIoErrorAndTheRunGoesOnLater) {
+  const RunConfig config = tiny_config();
+  train_run("whole", config);
+  train_run("run", config, 7);
+  fs::rename(folder_ / "run" / "checkpoints", folder_ / "run" / "kept");
+  temporary_.write("run/checkpoints", "in the way");
+  EXPECT_THROW(train_run("run", config), IoError);
+  EXPECT_EQ(read_run(folder_ / "run").state, RunState::failed);
+  EXPECT_EQ(read_outcome(newest_attempt(folder_ / "run"))->status, "failed");
+  fs::remove(folder_ / "run" / "checkpoints");
+  fs::rename(folder_ / "run" / "kept", folder_ / "run" / "checkpoints");
+  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::done);
+  EXPECT_EQ(final_bits("run", config), final_bits("whole", config));
+}
+
+TEST_F(TrainTest, NumericsDependOnConfigSeedAndCorpusButNotOnLanes) {
+  const std::unique_ptr<Device> one = make_cpu_device(1), two = make_cpu_device(2);
+  const RunConfig config = resolved(tiny_config(), corpus_);
+  const std::string id = numerics_id(config, "corpus", *one);
+  EXPECT_THAT(id, ::testing::MatchesRegex("[0-9a-f]{12}"));
+  EXPECT_EQ(numerics_id(config, "corpus", *two), id);
+  EXPECT_NE(numerics_id(config, "other", *one), id);
+  RunConfig other = config;
+  other.train.seed = 9;
+  EXPECT_NE(numerics_id(other, "corpus", *one), id);
+  EXPECT_THAT(build_identity(), ::testing::ContainsRegex("build [0-9a-f]{64}"));
+}
+
+}  // namespace
+}  // namespace minichilla

@@ -1,0 +1,228 @@
+#include "trainer/checkpoint.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "kernels/error.h"
+#include "model/safetensors.h"
+#include "trainer/files.h"
+#include "trainer/json_fields.h"
+#include "trainer/run_directory.h"
+
+namespace minichilla {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kCheckpointFormat = 1;
+constexpr std::size_t kKept = 2;
+const char* const kTemporary = ".tmp-";
+const char* const kModelFile = "model.safetensors";
+const char* const kOptimizerFile = "optimizer.safetensors";
+const char* const kStateFile = "state.json";
+const char* const kMarker = "complete";
+const std::array<const char*, 3> kFiles = {kModelFile, kOptimizerFile, kStateFile};
+
+/// A checkpoint that cannot be used, though an older one might.
+class BrokenCheckpoint : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+void append_tensors(const ParameterTable& table, const std::string& prefix, const std::vector<float>& flat,
+                    std::vector<NamedTensor>& tensors) {
+  for (const ParameterTensor& tensor : table.tensors()) {
+    const std::span<const float> all(flat);
+    tensors.push_back(
+        {prefix + tensor.name, tensor.shape,
+         all.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.count()))});
+  }
+}
+
+/// Finds the table's tensors in a file by name; padding is left as it is (zero).
+void take_tensors(const ParameterTable& table, const std::string& prefix, const SafetensorsFile& file,
+                  const std::string& where, std::vector<float>& flat) {
+  for (const ParameterTensor& tensor : table.tensors()) {
+    const std::string name = prefix + tensor.name;
+    const auto found = std::find_if(file.tensors.begin(), file.tensors.end(),
+                                    [&](const NamedTensor& candidate) { return candidate.name == name; });
+    if (found == file.tensors.end()) throw BrokenCheckpoint(where + ": tensor " + name + " is missing");
+    if (found->shape != tensor.shape)
+      throw BrokenCheckpoint(where + ": tensor " + name + " has another shape");
+    std::copy(found->values.begin(), found->values.end(), flat.begin() + tensor.offset);
+  }
+}
+
+std::string state_json(const CheckpointState& state) {
+  const nlohmann::ordered_json json = {{"format", kCheckpointFormat},
+                                       {"step", state.step},
+                                       {"sequences", state.sequences},
+                                       {"tail_loss_sum", state.tail_loss_sum},
+                                       {"val_loss", finite_or_null(state.val_loss)},
+                                       {"val_bits_per_byte", finite_or_null(state.val_bits_per_byte)},
+                                       {"val_step", state.val_step},
+                                       {"wall_s", state.wall_s},
+                                       {"train_s", state.train_s},
+                                       {"config_hash", state.config_hash},
+                                       {"corpus_hash", state.corpus_hash},
+                                       {"numerics_id", state.numerics_id},
+                                       {"version", MINICHILLA_VERSION}};
+  return json.dump(2) + "\n";
+}
+
+CheckpointState parse_state(const std::string& text, const std::string& where) {
+  const nlohmann::json json = parse_json_object(text, where);
+  const std::int64_t format = json_whole(json, "format", where);
+  if (format != kCheckpointFormat) {
+    throw InputError(where + ": format: found " + std::to_string(format) + ", expected " +
+                     std::to_string(kCheckpointFormat) + " (written by another version of minichilla)");
+  }
+  CheckpointState state;
+  state.step = json_whole(json, "step", where);
+  state.sequences = json_whole(json, "sequences", where);
+  state.tail_loss_sum = json_number(json, "tail_loss_sum", where);
+  state.val_loss = json_number(json, "val_loss", where);
+  state.val_bits_per_byte = json_number(json, "val_bits_per_byte", where);
+  state.val_step = json_whole(json, "val_step", where);
+  state.wall_s = json_number(json, "wall_s", where);
+  state.train_s = json_number(json, "train_s", where);
+  state.config_hash = json_text(json, "config_hash", where);
+  state.corpus_hash = json_text(json, "corpus_hash", where);
+  state.numerics_id = json_text(json, "numerics_id", where);
+  return state;
+}
+
+/// A line of the marker, in the form that sha256sum prints and checks.
+std::string marker_line(std::string_view content, const char* file) {
+  return sha256_hex(content) + "  " + file + "\n";
+}
+
+void verify(const fs::path& folder) {
+  const fs::path marker = folder / kMarker;
+  std::error_code error;
+  if (!fs::exists(marker, error)) throw BrokenCheckpoint(folder.string() + ": was never completed");
+  std::string expected;
+  for (const char* name : kFiles) {
+    const MappedFile file(folder / name);
+    expected += marker_line({file.bytes().data(), file.bytes().size()}, name);
+  }
+  if (read_file(marker) != expected) throw BrokenCheckpoint(folder.string() + ": a checksum does not match");
+}
+
+void remove_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (error) throw IoError(folder.string() + ": cannot remove: " + error.message());
+}
+
+void create_folders(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw IoError(folder.string() + ": cannot create: " + error.message());
+}
+
+}  // namespace
+
+Checkpoints::Checkpoints(const fs::path& run, const ParameterTable& table)
+    : folder_(run / "checkpoints"), table_(table) {}
+
+void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) const {
+  const std::string number = std::to_string(state.step);
+  const fs::path temporary = folder_ / (kTemporary + number + "-" + std::to_string(getpid()));
+  const fs::path target = folder_ / number;
+  std::vector<NamedTensor> weights, moments;
+  append_tensors(table_, "", arrays.weights, weights);
+  append_tensors(table_, "first_moment.", arrays.first_moment, moments);
+  append_tensors(table_, "second_moment.", arrays.second_moment, moments);
+  const std::map<std::string, std::string> metadata = {{"step", number}, {"config_hash", state.config_hash}};
+  const std::array<std::string, 3> contents = {safetensors_bytes(weights, metadata),
+                                               safetensors_bytes(moments, metadata), state_json(state)};
+  std::string marker;
+  remove_folder(temporary);
+  create_folders(temporary);
+  try {
+    for (std::size_t i = 0; i < kFiles.size(); ++i) {
+      replace_file(temporary / kFiles[i], contents[i]);
+      marker += marker_line(contents[i], kFiles[i]);
+    }
+    remove_folder(target);  // a broken checkpoint of this very step
+    std::error_code error;
+    fs::rename(temporary, target, error);
+    if (error) throw IoError(target.string() + ": cannot create: " + error.message());
+  } catch (const IoError&) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    throw;
+  }
+  sync_folder(folder_);
+  replace_file(target / kMarker, marker);
+  prune(state.step, kKept);
+}
+
+void Checkpoints::prune(std::int64_t newest, std::size_t kept) const {
+  const std::vector<std::int64_t> steps = numbered_folders(folder_);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    const fs::path folder = folder_ / std::to_string(*step);
+    std::error_code error;
+    const bool good = *step <= newest && !broken_.contains(*step) && fs::exists(folder / kMarker, error);
+    if (good && kept > 0) {
+      --kept;
+    } else {
+      remove_folder(folder);
+    }
+  }
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
+    if (entry.path().filename().string().starts_with(kTemporary)) remove_folder(entry.path());
+  }
+}
+
+CheckpointState Checkpoints::load_one(const fs::path& folder, const std::string& config_hash,
+                                      const std::string& corpus_hash, FlatArrays& arrays) const {
+  try {
+    verify(folder);
+    const fs::path state_path = folder / kStateFile, model_path = folder / kModelFile,
+                   optimizer_path = folder / kOptimizerFile;
+    const CheckpointState state = parse_state(read_file(state_path), state_path.string());
+    if (state.corpus_hash != corpus_hash) {
+      throw InputError(folder.string() + ": found a checkpoint trained on corpus " +
+                       state.corpus_hash.substr(0, 12) + ", expected " + corpus_hash.substr(0, 12) +
+                       ": give the same corpus, or another --output");
+    }
+    if (state.config_hash != config_hash) {
+      throw InputError(folder.string() + ": found a checkpoint of config " + state.config_hash.substr(0, 12) +
+                       ", expected " + config_hash.substr(0, 12) +
+                       ": give the same config, or another --output");
+    }
+    const MappedFile model_bytes(model_path), optimizer_bytes(optimizer_path);
+    const SafetensorsFile model = parse_safetensors(model_bytes.bytes(), model_path.string());
+    const SafetensorsFile optimizer = parse_safetensors(optimizer_bytes.bytes(), optimizer_path.string());
+    const auto size = static_cast<std::size_t>(table_.flat_size());
+    arrays = {std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
+    take_tensors(table_, "", model, model_path.string(), arrays.weights);
+    take_tensors(table_, "first_moment.", optimizer, optimizer_path.string(), arrays.first_moment);
+    take_tensors(table_, "second_moment.", optimizer, optimizer_path.string(), arrays.second_moment);
+    return state;
+  } catch (const IoError& error) {
+    throw BrokenCheckpoint(error.what());
+  }
+}
+
+std::optional<CheckpointState> Checkpoints::load(const std::string& config_hash,
+                                                 const std::string& corpus_hash, FlatArrays& arrays,
+                                                 const Warn& warn) {
+  const std::vector<std::int64_t> steps = numbered_folders(folder_);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    try {
+      return load_one(folder_ / std::to_string(*step), config_hash, corpus_hash, arrays);
+    } catch (const BrokenCheckpoint& error) {
+      broken_.insert(*step);
+      warn(std::string(error.what()) + "; looking for an older checkpoint");
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace minichilla

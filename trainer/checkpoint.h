@@ -1,0 +1,64 @@
+// checkpoints/<step>: model.safetensors · optimizer.safetensors · state.json · complete
+//
+// The three files are written into a temporary folder, synced and renamed into place; the marker `complete`
+// comes last and holds their SHA-256. A reader believes a folder only when all of that agrees.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "model/parameters.h"
+#include "trainer/training_step.h"
+
+namespace minichilla {
+
+/// Where a run stands after `step` steps, besides the flat arrays.
+struct CheckpointState {
+  std::int64_t step = 0;
+  std::int64_t sequences = 0;  ///< of the training data, consumed so far
+  double tail_loss_sum = 0;    ///< Σ loss of those steps so far that lie in the last 5 % of the run
+  /// The newest evaluation; not-a-number before the first.
+  double val_loss = std::numeric_limits<double>::quiet_NaN();
+  double val_bits_per_byte = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t val_step = 0;  ///< after which step it was made; 0: none yet
+  double wall_s = 0;          ///< so far, over all attempts
+  double train_s = 0;         ///< of it spent in training steps
+  std::string config_hash, corpus_hash;
+  std::string numerics_id;  ///< "a", or "a+b" when the run went on under another one
+};
+
+class Checkpoints {
+ public:
+  using Warn = std::function<void(const std::string&)>;
+
+  /// Of the run in folder `run`. `table` outlives this.
+  Checkpoints(const std::filesystem::path& run, const ParameterTable& table);
+
+  /// Writes checkpoints/<state.step> and keeps two: it and the newest before it. Folders of later steps
+  /// belong to a line that was given up and go too. IoError; older checkpoints then stay as they are.
+  void save(const CheckpointState& state, const FlatArrays& arrays) const;
+
+  /// The newest checkpoint that is whole, into `arrays`; nothing when there is none. A broken one is passed
+  /// over with a warning. InputError when it is whole but of another config, corpus or format.
+  std::optional<CheckpointState> load(const std::string& config_hash, const std::string& corpus_hash,
+                                      FlatArrays& arrays, const Warn& warn);
+
+  /// Removes all but the `kept` newest whole checkpoints up to step `newest`, and what killed writers left
+  /// behind.
+  void prune(std::int64_t newest, std::size_t kept) const;
+
+ private:
+  CheckpointState load_one(const std::filesystem::path& folder, const std::string& config_hash,
+                           const std::string& corpus_hash, FlatArrays& arrays) const;
+
+  std::filesystem::path folder_;
+  const ParameterTable& table_;
+  std::set<std::int64_t> broken_;  ///< passed over by load()
+};
+
+}  // namespace minichilla

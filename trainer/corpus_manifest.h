@@ -1,0 +1,60 @@
+// manifest.json of a corpus: what is in the folder, where it came from, how it was cut.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace minichilla {
+
+struct ShardEntry {
+  std::string file;  ///< name inside the corpus folder
+  std::int64_t tokens = 0;
+  std::string sha256;  ///< of the stored ids, as in the shard's header
+};
+
+struct SplitEntry {
+  std::string name;  ///< "train", "val" or "test"
+  std::int64_t tokens = 0;
+  std::int64_t bytes = 0;      ///< of text
+  std::int64_t documents = 0;  ///< that end in this split: its end-of-document tokens
+  std::string sha256;          ///< of the stored ids of all its shards, one after the other
+  std::vector<ShardEntry> shards;
+};
+
+struct SourceEntry {
+  std::string name;  ///< file name, or path below the folder that was given; never a path of one machine
+  std::int64_t bytes = 0;
+  std::string sha256;
+};
+
+/// The options that shape the tokens.
+struct CorpusOptions {
+  std::string documents, jsonl_field, split;
+  double val = 0, test = 0;
+  std::int64_t shard_tokens = 0;
+  bool operator==(const CorpusOptions&) const = default;
+};
+
+struct CorpusManifest {
+  std::string tokenizer;
+  int vocabulary = 0;
+  std::string hash;
+  std::vector<SplitEntry> splits;  ///< those with tokens, in the order train, val, test
+  std::vector<SourceEntry> sources;
+  CorpusOptions options;
+};
+
+/// The corpus' identity: SHA-256 over tokenizer, vocabulary and every split's name, token count and SHA-256.
+/// Does not depend on the number of shards, on names of sources, or on paths.
+std::string identity_of(const CorpusManifest& manifest);
+
+/// Reads and checks `folder`/manifest.json: keys, types, ranges, sums, the hash, that shards lie in the
+/// folder. InputError names file, key, found and expected; also when there is no manifest.
+CorpusManifest read_manifest(const std::filesystem::path& folder);
+
+/// JSON text with a newline at the end; the same manifest gives the same bytes.
+std::string manifest_text(const CorpusManifest& manifest);
+
+}  // namespace minichilla

@@ -1,0 +1,186 @@
+#include "trainer/files.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <random>
+#include <utility>
+
+#include "kernels/error.h"
+
+namespace minichilla {
+namespace {
+
+[[noreturn]] void throw_io(const std::filesystem::path& path, const char* action) {
+  throw IoError(path.string() + ": cannot " + action + ": " + std::strerror(errno));
+}
+
+/// An open file descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor(const std::filesystem::path& path, int flags, const char* action)
+      : Descriptor(open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+    if (descriptor_ < 0) throw_io(path, action);
+  }
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  ~Descriptor() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+/// A new file beside `path`, which nobody else has: another host that shares the file system may run under
+/// the same process number, and a crashed process may have left its temporary behind, so a taken name is
+/// tried no further.
+std::pair<std::filesystem::path, int> create_temporary(const std::filesystem::path& path) {
+  std::random_device random;
+  for (;;) {
+    const std::filesystem::path temporary =
+        path.string() + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(random());
+    const int descriptor = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor >= 0) return {temporary, descriptor};
+    if (errno != EEXIST && errno != EINTR) throw_io(path, "create");
+  }
+}
+
+/// Writes and syncs a new temporary beside `path`; removes it again when that fails.
+std::filesystem::path write_temporary(const std::filesystem::path& path, std::string_view content) {
+  const auto [temporary, descriptor] = create_temporary(path);
+  try {
+    const Descriptor file(descriptor);
+    while (!content.empty()) {
+      const ssize_t written = write(file.get(), content.data(), content.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) throw_io(path, "write");
+      content.remove_prefix(static_cast<std::size_t>(written));
+    }
+    if (fsync(file.get()) != 0) throw_io(path, "sync");
+  } catch (const IoError&) {
+    unlink(temporary.c_str());
+    throw;
+  }
+  return temporary;
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path) {
+  const Descriptor file(path, O_RDONLY, "read");
+  std::string content;
+  char block[1 << 16];
+  for (;;) {
+    const ssize_t got = read(file.get(), block, sizeof block);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_io(path, "read");
+    if (got == 0) return content;
+    content.append(block, static_cast<std::size_t>(got));
+  }
+}
+
+void replace_file(const std::filesystem::path& path, std::string_view content) {
+  const std::filesystem::path temporary = write_temporary(path, content);
+  if (rename(temporary.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    unlink(temporary.c_str());
+    errno = error;
+    throw_io(path, "replace");
+  }
+  sync_folder(folder_of(path));
+}
+
+bool publish_file(const std::filesystem::path& path, std::string_view content) {
+  const std::filesystem::path temporary = write_temporary(path, content);
+  const int linked = link(temporary.c_str(), path.c_str());
+  const int link_error = errno;
+  struct stat ours {
+  }, theirs{};
+  const bool same = stat(temporary.c_str(), &ours) == 0 && stat(path.c_str(), &theirs) == 0 &&
+                    ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+  unlink(temporary.c_str());
+  if (same) {
+    sync_folder(folder_of(path));
+    return true;
+  }
+  errno = link_error;
+  if (linked != 0 && errno != EEXIST) throw_io(path, "publish");
+  return false;
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const Descriptor file(folder, O_RDONLY | O_DIRECTORY, "open");
+  if (fsync(file.get()) != 0 && errno != EINVAL) throw_io(folder, "sync");
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  const Descriptor file(path, O_RDONLY, "read");
+  struct stat status {};
+  if (fstat(file.get(), &status) != 0) throw_io(path, "read");
+  if (!S_ISREG(status.st_mode)) throw IoError(path.string() + ": cannot map, expected a regular file");
+  size_ = static_cast<std::size_t>(status.st_size);
+  if (size_ == 0) return;
+  void* data = mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (data == MAP_FAILED) throw_io(path, "map");
+  data_ = static_cast<const char*>(data);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_) munmap(const_cast<char*>(data_), size_);
+}
+
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  if (!context_ || EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr) != 1) {
+    throw std::runtime_error("SHA-256 is not available in libcrypto");
+  }
+}
+
+Sha256::~Sha256() {
+  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context_));
+}
+
+void Sha256::add(std::span<const char> bytes) {
+  EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), bytes.data(), bytes.size());
+}
+
+std::string Sha256::hex() {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), digest, &size);
+  static const char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (unsigned int i = 0; i < size; ++i) {
+    text += kDigits[digest[i] >> 4];
+    text += kDigits[digest[i] & 15];
+  }
+  return text;
+}
+
+std::string sha256_hex(std::string_view bytes) {
+  Sha256 hash;
+  hash.add({bytes.data(), bytes.size()});
+  return hash.hex();
+}
+
+}  // namespace minichilla

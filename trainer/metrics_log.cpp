@@ -1,0 +1,111 @@
+#include "trainer/metrics_log.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "kernels/error.h"
+#include "trainer/json_fields.h"
+
+namespace minichilla {
+namespace {
+
+constexpr auto kFlushInterval = std::chrono::seconds(1);
+
+[[noreturn]] void throw_io(const std::filesystem::path& path, const char* action, int error) {
+  throw IoError(path.string() + ": cannot " + action + ": " + std::strerror(error));
+}
+
+/// Times and rates need no more than this; fewer digits keep the file small.
+double rounded(double value, double unit) {
+  return std::round(value * unit) / unit;
+}
+
+}  // namespace
+
+std::string metrics_line(const MetricsRow& row) {
+  nlohmann::ordered_json line = {{"step", row.step}, {"tokens", row.tokens}, {"flops", row.flops}};
+  if (!row.split.empty()) line["split"] = row.split;
+  line["loss"] = finite_or_null(row.loss);
+  if (row.split.empty()) {
+    line["lr"] = row.lr;
+    line["grad_norm"] = finite_or_null(row.grad_norm);
+    line["tokens_per_s"] = rounded(row.tokens_per_s, 10);
+  } else {
+    line["bits_per_byte"] = finite_or_null(row.bits_per_byte);
+  }
+  line["wall_s"] = rounded(row.wall_s, 1000);
+  return line.dump();
+}
+
+MetricsRow parse_metrics_line(const std::string& line, const std::string& where) {
+  const nlohmann::json object = parse_json_object(line, where);
+  MetricsRow row;
+  row.step = json_whole(object, "step", where);
+  row.tokens = json_whole(object, "tokens", where);
+  row.flops = json_number(object, "flops", where);
+  row.loss = json_number(object, "loss", where);
+  row.wall_s = json_number(object, "wall_s", where);
+  if (object.contains("split")) {
+    row.split = json_text(object, "split", where);
+    row.bits_per_byte = json_number(object, "bits_per_byte", where);
+  } else {
+    row.lr = json_number(object, "lr", where);
+    row.grad_norm = json_number(object, "grad_norm", where);
+    row.tokens_per_s = json_number(object, "tokens_per_s", where);
+  }
+  return row;
+}
+
+MetricsLog::MetricsLog(std::filesystem::path file)
+    : file_(std::move(file)),
+      descriptor_(open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)),
+      last_flush_(std::chrono::steady_clock::now()) {
+  if (descriptor_ < 0) throw_io(file_, "create", errno);
+  const off_t end = lseek(descriptor_, 0, SEEK_END);
+  written_ = end > 0 ? end : 0;
+}
+
+MetricsLog::~MetricsLog() {
+  try {
+    flush();
+  } catch (const IoError&) {
+    // Whoever needs to know has called flush() or sync() before.
+  }
+  close(descriptor_);
+}
+
+void MetricsLog::append(const MetricsRow& row) {
+  pending_ += metrics_line(row);
+  pending_ += '\n';
+  if (std::chrono::steady_clock::now() - last_flush_ >= kFlushInterval) flush();
+}
+
+void MetricsLog::flush() {
+  last_flush_ = std::chrono::steady_clock::now();
+  std::size_t done = 0;
+  while (done < pending_.size()) {
+    const ssize_t count = write(descriptor_, pending_.data() + done, pending_.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      const int error = errno;
+      // A line cut in two would be taken for a fault of the file later on.
+      if (done > 0 && ftruncate(descriptor_, written_) != 0) pending_.erase(0, done);
+      throw_io(file_, "write", error);
+    }
+    done += static_cast<std::size_t>(count);
+  }
+  written_ += static_cast<std::int64_t>(done);
+  pending_.clear();
+}
+
+void MetricsLog::sync() {
+  flush();
+  if (fdatasync(descriptor_) != 0 && errno != EINVAL) throw_io(file_, "sync", errno);
+}
+
+}  // namespace minichilla

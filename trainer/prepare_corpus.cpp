@@ -1,0 +1,302 @@
+// prepare_corpus(): from source files to a corpus folder.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <numeric>
+#include <span>
+
+#include "kernels/error.h"
+#include "model/quote.h"
+#include "trainer/corpus.h"
+#include "trainer/corpus_manifest.h"
+#include "trainer/corpus_writer.h"
+#include "trainer/files.h"
+#include "trainer/progress_line.h"
+#include "trainer/text_documents.h"
+
+namespace minichilla {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Thrown where a stop was asked for, caught in prepare_corpus().
+struct Interrupted {};
+
+/// Counts bytes, shows how far one pass over the sources is, and asks whether to stop.
+class Pass {
+ public:
+  Pass(std::string doing, std::int64_t total, ProgressLine& line, const std::function<bool()>& stop_requested)
+      : doing_(std::move(doing)), total_(total), line_(line), stop_requested_(stop_requested) {}
+
+  void advance(std::size_t bytes) {
+    if (stop_requested_ && stop_requested_()) throw Interrupted();
+    done_ += static_cast<std::int64_t>(bytes);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - shown_ < std::chrono::milliseconds(200)) return;  // formatting is not free
+    shown_ = now;
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    const double rate = static_cast<double>(done_) / std::max(seconds, 1e-3);
+    line_.update(doing_ + " " + format_count(static_cast<double>(done_)) + "B of " +
+                 format_count(static_cast<double>(total_)) + "B, " + format_count(rate) + "B/s, ETA " +
+                 format_duration(static_cast<double>(total_ - done_) / rate));
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string doing_;
+  std::int64_t total_, done_ = 0;
+  ProgressLine& line_;
+  const std::function<bool()>& stop_requested_;
+  Clock::time_point start_ = Clock::now(), shown_ = start_;
+};
+
+void check_options(const PrepareOptions& options) {
+  static const std::array<std::string, 2> kSplits = {"hash", "position"};
+  if (std::find(kSplits.begin(), kSplits.end(), options.split) == kSplits.end()) {
+    const std::string near = nearest_name(options.split, kSplits);
+    throw InputError("--split: found " + quote(options.split) + ", expected hash or position" +
+                     (near.empty() ? "" : "; did you mean '" + near + "'?"));
+  }
+  const auto in_range = [](double fraction) { return fraction >= 0 && fraction < 1; };
+  if (!in_range(options.val_fraction)) throw InputError("--val: expected a fraction from 0 to less than 1");
+  if (!in_range(options.test_fraction)) throw InputError("--test: expected a fraction from 0 to less than 1");
+  if (options.val_fraction + options.test_fraction >= 1) {
+    throw InputError("--val and --test: together they leave nothing to train on, expected a sum below 1");
+  }
+  if (options.shard_tokens < 1) throw InputError("--shard-tokens: expected at least 1");
+  if (options.output.empty()) throw InputError("--output: found nothing, expected a folder");
+  std::error_code ignored;
+  if (fs::exists(options.output, ignored) && !fs::is_directory(options.output, ignored)) {
+    throw InputError("--output " + options.output.string() + ": found a file, expected a folder or nothing");
+  }
+}
+
+std::int64_t size_of(const TextSource& source) {
+  std::error_code error;
+  const auto size = fs::file_size(source.path, error);
+  if (error) throw IoError(source.path.string() + ": cannot read: " + error.message());
+  return static_cast<std::int64_t>(size);
+}
+
+/// Hashes a source and checks that it is UTF-8.
+SourceEntry checked_source(const TextSource& source, Pass& pass) {
+  constexpr std::size_t kBlock = 1 << 22;
+  const MappedFile file(source.path);
+  const std::string_view text(file.bytes().data(), file.bytes().size());
+  if (const std::size_t at = first_invalid_utf8(text); at != std::string_view::npos) {
+    char byte[8];
+    std::snprintf(byte, sizeof byte, "0x%02x", static_cast<unsigned char>(text[at]));
+    throw InputError(source.path.string() + ": byte offset " + std::to_string(at) + ": found " + byte +
+                     ", which is not valid UTF-8; convert the file first, e.g. with iconv");
+  }
+  Sha256 hash;
+  for (std::size_t begin = 0; begin < text.size(); begin += kBlock) {
+    const std::size_t size = std::min(kBlock, text.size() - begin);
+    hash.add(file.bytes().subspan(begin, size));
+    pass.advance(size);
+  }
+  return {source.name, static_cast<std::int64_t>(text.size()), hash.hex()};
+}
+
+/// Everything of the manifest that is known before a token is written.
+CorpusManifest planned_manifest(const PrepareOptions& options, const Tokenizer& tokenizer,
+                                const std::vector<TextSource>& files, ProgressLine& line) {
+  std::int64_t total = 0;
+  for (const TextSource& source : files) total += size_of(source);
+  CorpusManifest manifest;
+  manifest.tokenizer = tokenizer.name();
+  manifest.vocabulary = tokenizer.vocabulary();
+  manifest.options = {options.documents,     options.documents == "jsonl" ? options.jsonl_field : "",
+                      options.split,         options.val_fraction,
+                      options.test_fraction, options.shard_tokens};
+  Pass pass("checking", total, line, options.stop_requested);
+  for (const TextSource& source : files) manifest.sources.push_back(checked_source(source, pass));
+  return manifest;
+}
+
+bool same_origin(const CorpusManifest& a, const CorpusManifest& b) {
+  return a.tokenizer == b.tokenizer && a.vocabulary == b.vocabulary && a.options == b.options &&
+         std::ranges::equal(a.sources, b.sources, [](const SourceEntry& x, const SourceEntry& y) {
+           return x.name == y.name && x.bytes == y.bytes && x.sha256 == y.sha256;
+         });
+}
+
+/// True when `folder` already holds what was planned. Throws when it holds a corpus that must not be
+/// replaced.
+bool already_there(const fs::path& folder, const CorpusManifest& planned, bool force) {
+  std::error_code ignored;
+  if (!fs::exists(folder / "manifest.json", ignored)) return false;
+  CorpusManifest existing;
+  try {
+    existing = read_manifest(folder);
+  } catch (const InputError& error) {
+    if (force) return false;
+    throw InputError(std::string(error.what()) + " (--force replaces it)");
+  }
+  if (!same_origin(existing, planned)) {
+    if (force) return false;
+    throw InputError("--output " + folder.string() + ": found another corpus there (hash " +
+                     existing.hash.substr(0, 8) +
+                     "), made from other text or options; choose another folder, or --force to replace it");
+  }
+  try {
+    open_corpus(folder);
+    return true;
+  } catch (const InputError&) {
+    return false;  // its shards are damaged: write the same ones again
+  }
+}
+
+bool is_shard_name(const std::string& name) {
+  if (name == "val.bin" || name == "test.bin") return true;
+  const std::string prefix = "train-", suffix = ".bin";
+  return name.starts_with(prefix) && name.ends_with(suffix) && name.size() > prefix.size() + suffix.size() &&
+         std::all_of(name.begin() + static_cast<std::ptrdiff_t>(prefix.size()),
+                     name.end() - static_cast<std::ptrdiff_t>(suffix.size()),
+                     [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+std::vector<fs::path> shards_in(const fs::path& folder) {
+  std::vector<fs::path> shards;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (is_shard_name(entry.path().filename().string())) shards.push_back(entry.path());
+  }
+  if (error) throw IoError(folder.string() + ": cannot list: " + error.message());
+  return shards;
+}
+
+/// A folder with another program's train-0.bin or val.bin is not ours to write into.
+void refuse_foreign_shards(const fs::path& folder) {
+  std::error_code ignored;
+  if (!fs::exists(folder, ignored) || fs::exists(folder / "manifest.json", ignored)) return;
+  for (const fs::path& shard : shards_in(folder)) {
+    if (may_be_token_shard(shard)) continue;
+    throw InputError(shard.string() +
+                     ": found a file of another program where a shard would go; choose another " +
+                     "--output, or --force to replace it");
+  }
+}
+
+/// Hands every document of every source to `use`.
+void walk(const PrepareOptions& options, const std::vector<TextSource>& files, const CorpusManifest& manifest,
+          const char* doing, ProgressLine& line, const std::function<void(std::string_view)>& use) {
+  const DocumentKind kind = parse_document_kind(options.documents);
+  std::int64_t total = 0, empty = 0;
+  for (const SourceEntry& source : manifest.sources) total += source.bytes;
+  Pass pass(doing, total, line, options.stop_requested);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const MappedFile file(files[i].path);
+    const std::string_view text(file.bytes().data(), file.bytes().size());
+    if (static_cast<std::int64_t>(text.size()) != manifest.sources[i].bytes) {
+      throw InputError(files[i].path.string() + ": this file changed while it was being read");
+    }
+    empty += for_each_document(files[i], text, kind, options.jsonl_field, [&](std::string_view document) {
+      use(document);
+      pass.advance(document.size());
+    });
+  }
+  if (empty > 0) line.print("note: " + std::to_string(empty) + " empty documents left out");
+}
+
+void write_shards(const PrepareOptions& options, const fs::path& folder, const Tokenizer& tokenizer,
+                  const std::vector<TextSource>& files, CorpusManifest& manifest, ProgressLine& line) {
+  CorpusWriter writer(folder, tokenizer, manifest.options);
+  if (options.split == "position") {
+    std::int64_t text_bytes = 0;
+    walk(options, files, manifest, "measuring", line,
+         [&](std::string_view document) { text_bytes += static_cast<std::int64_t>(document.size()); });
+    writer.split_by_position(text_bytes);
+  }
+  std::int64_t documents = 0;
+  walk(options, files, manifest, "writing", line, [&](std::string_view document) {
+    writer.add_document(document);
+    ++documents;
+  });
+  manifest.splits = writer.finish();
+  const auto check_split = [&](const char* name, double fraction) {
+    const auto& splits = manifest.splits;
+    if (fraction == 0 ||
+        std::any_of(splits.begin(), splits.end(), [&](const auto& s) { return s.name == name; })) {
+      return;
+    }
+    throw InputError("found no text for the " + std::string(name) + " split: with --documents " +
+                     options.documents + " this text makes only " + std::to_string(documents) +
+                     (documents == 1 ? " document" : " documents") +
+                     "; take more text, another --documents, --split position or other fractions");
+  };
+  if (documents == 0) throw InputError("found no text in the inputs: every one of them is empty");
+  check_split("train", 1);
+  check_split("val", options.val_fraction);
+  check_split("test", options.test_fraction);
+}
+
+/// Puts finished shards and their manifest in the place of whatever corpus `folder` holds. The manifest goes
+/// first and comes last, so that the folder is never half of one corpus and half of another. Programs that
+/// have old shards mapped keep them.
+void install(const fs::path& staging, const fs::path& folder, const CorpusManifest& manifest) {
+  try {
+    fs::remove(folder / "manifest.json");
+    for (const fs::path& shard : shards_in(folder)) fs::remove(shard);
+    for (const SplitEntry& split : manifest.splits) {
+      for (const ShardEntry& shard : split.shards) fs::rename(staging / shard.file, folder / shard.file);
+    }
+    fs::remove_all(staging);
+  } catch (const fs::filesystem_error& error) {
+    throw IoError(error.path1().string() + ": cannot put in place: " + error.code().message());
+  }
+  sync_folder(folder);
+  replace_file(folder / "manifest.json", manifest_text(manifest));
+}
+
+/// Writes into a hidden folder inside the output, so that an earlier corpus stays until the new one is
+/// complete. Returns the number of tokens.
+std::int64_t write_corpus(const PrepareOptions& options, const Tokenizer& tokenizer,
+                          const std::vector<TextSource>& files, CorpusManifest manifest, ProgressLine& line) {
+  if (!options.force) refuse_foreign_shards(options.output);
+  const fs::path staging = options.output / ".preparing";
+  std::error_code error;
+  const bool new_folder = fs::create_directories(options.output, error);
+  if (!error) fs::remove_all(staging, error);
+  if (!error) fs::create_directory(staging, error);
+  if (error) throw IoError(staging.string() + ": cannot create: " + error.message());
+  try {
+    write_shards(options, staging, tokenizer, files, manifest, line);
+    manifest.hash = identity_of(manifest);
+    install(staging, options.output, manifest);
+  } catch (...) {
+    fs::remove_all(staging, error);
+    if (new_folder) fs::remove(options.output, error);  // only if it is empty
+    throw;
+  }
+  return std::accumulate(manifest.splits.begin(), manifest.splits.end(), std::int64_t{0},
+                         [](std::int64_t sum, const SplitEntry& split) { return sum + split.tokens; });
+}
+
+}  // namespace
+
+PrepareOutcome prepare_corpus(const PrepareOptions& options) {
+  check_options(options);
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(options.tokenizer, "--tokenizer");
+  const DocumentKind kind = parse_document_kind(options.documents);
+  ProgressLine line;
+  try {
+    const SourceList sources = list_sources(options.inputs, kind);
+    if (sources.passed_over > 0) {
+      line.print("note: " + std::to_string(sources.passed_over) +
+                 (kind == DocumentKind::jsonl ? " .txt and .md files passed over, since --documents is jsonl"
+                                              : " .jsonl files passed over, since --documents is not jsonl"));
+    }
+    CorpusManifest manifest = planned_manifest(options, *tokenizer, sources.files, line);
+    if (already_there(options.output, manifest, options.force)) return PrepareOutcome::unchanged;
+    const std::int64_t tokens = write_corpus(options, *tokenizer, sources.files, std::move(manifest), line);
+    line.finish("wrote " + format_count(static_cast<double>(tokens)) + " tokens to " +
+                options.output.string());
+    return PrepareOutcome::written;
+  } catch (const Interrupted&) {
+    return PrepareOutcome::interrupted;
+  }
+}
+
+}  // namespace minichilla

@@ -1,0 +1,181 @@
+#include "trainer/run_directory.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "kernels/error.h"
+#include "trainer/attempt.h"
+#include "trainer/files.h"
+#include "trainer/json_fields.h"
+#include "trainer/metrics_log.h"
+
+namespace minichilla {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<std::int64_t> whole_number(const std::string& text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+RunState state_of(const RunRecord& record) {
+  if (record.result) return record.result->status == "done" ? RunState::done : RunState::diverged;
+  const fs::path attempt = newest_attempt(record.folder);
+  if (attempt.empty()) return RunState::planned;
+  const std::optional<AttemptOutcome> outcome = read_outcome(attempt);
+  if (!outcome) return RunState::running;
+  return outcome->status == "failed" ? RunState::failed : RunState::interrupted;
+}
+
+/// Appends the rows of one attempt, whose first step decides which earlier rows they replace.
+void append_rows(const fs::path& file, std::vector<MetricsRow>& rows) {
+  const std::string text = read_file(file);
+  std::int64_t line_number = 0;
+  bool first = true;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    ++line_number;
+    MetricsRow row;
+    try {
+      row = parse_metrics_line(text.substr(begin, end - begin),
+                               file.string() + ":" + std::to_string(line_number));
+    } catch (const InputError&) {
+      if (end + 1 >= text.size()) return;  // the writer was killed inside its last line
+      throw;
+    }
+    if (first) std::erase_if(rows, [&](const MetricsRow& old) { return old.step >= row.step; });
+    first = false;
+    rows.push_back(row);
+    begin = end + 1;
+  }
+}
+
+}  // namespace
+
+const char* name_of(RunState state) {
+  switch (state) {
+    case RunState::planned:
+      return "planned";
+    case RunState::running:
+      return "running";
+    case RunState::interrupted:
+      return "interrupted";
+    case RunState::done:
+      return "done";
+    case RunState::diverged:
+      return "diverged";
+    case RunState::failed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+std::vector<std::int64_t> numbered_folders(const fs::path& parent) {
+  std::vector<std::int64_t> numbers;
+  std::error_code error;
+  for (fs::directory_iterator entry(parent, error), end; !error && entry != end; entry.increment(error)) {
+    const std::optional<std::int64_t> number = whole_number(entry->path().filename().string());
+    std::error_code ignored;
+    if (number && entry->is_directory(ignored)) numbers.push_back(*number);
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw IoError(parent.string() + ": cannot list: " + error.message());
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+RunConfig read_run_config(const fs::path& folder) {
+  const fs::path file = folder / "config.yaml";
+  std::error_code error;
+  if (!fs::exists(file, error)) throw InputError(file.string() + ": missing, expected the config of a run");
+  RunConfig config;
+  read_config(load_yaml(file.string()), file.string(), config);
+  return config;
+}
+
+std::optional<RunResult> read_result(const fs::path& folder) {
+  const fs::path file = folder / "result.json";
+  std::error_code error;
+  if (!fs::exists(file, error)) return std::nullopt;
+  const std::string where = file.string();
+  const nlohmann::json json = parse_json_object(read_file(file), where);
+  RunResult result;
+  result.run_id = json_text(json, "run_id", where);
+  result.status = json_text(json, "status", where);
+  if (result.status != "done" && result.status != "diverged") {
+    throw InputError(where + ": status: found '" + result.status + "', expected done or diverged");
+  }
+  result.reason = json_text(json, "reason", where);
+  result.params = json_whole(json, "params", where);
+  result.params_non_embedding = json_whole(json, "params_non_embedding", where);
+  result.tokens = json_whole(json, "tokens", where);
+  result.steps = json_whole(json, "steps", where);
+  result.flops = json_number(json, "flops", where);
+  result.flops_6nd = json_number(json, "flops_6nd", where);
+  result.flops_hoffmann = json_number(json, "flops_hoffmann", where);
+  result.train_loss = json_number(json, "train_loss", where);
+  result.val_loss = json_number(json, "val_loss", where);
+  result.val_bits_per_byte = json_number(json, "val_bits_per_byte", where);
+  result.wall_s = json_number(json, "wall_s", where);
+  result.tokens_per_s = json_number(json, "tokens_per_s", where);
+  result.epochs = json_number(json, "epochs", where);
+  result.device = json_text(json, "device", where);
+  result.numerics_id = json_text(json, "numerics_id", where);
+  result.seed = static_cast<std::uint64_t>(json_whole(json, "seed", where));
+  result.version = json_text(json, "version", where);
+  return result;
+}
+
+std::string result_json(const RunResult& result) {
+  const nlohmann::ordered_json json = {{"run_id", result.run_id},
+                                       {"status", result.status},
+                                       {"reason", result.reason},
+                                       {"params", result.params},
+                                       {"params_non_embedding", result.params_non_embedding},
+                                       {"tokens", result.tokens},
+                                       {"steps", result.steps},
+                                       {"flops", result.flops},
+                                       {"flops_6nd", result.flops_6nd},
+                                       {"flops_hoffmann", result.flops_hoffmann},
+                                       {"train_loss", finite_or_null(result.train_loss)},
+                                       {"val_loss", finite_or_null(result.val_loss)},
+                                       {"val_bits_per_byte", finite_or_null(result.val_bits_per_byte)},
+                                       {"wall_s", result.wall_s},
+                                       {"tokens_per_s", result.tokens_per_s},
+                                       {"epochs", result.epochs},
+                                       {"device", result.device},
+                                       {"numerics_id", result.numerics_id},
+                                       {"seed", result.seed},
+                                       {"version", result.version}};
+  return json.dump(2) + "\n";
+}
+
+bool publish_result(const fs::path& folder, const RunResult& result) {
+  return publish_file(folder / "result.json", result_json(result));
+}
+
+RunRecord read_run(const fs::path& folder) {
+  RunRecord record;
+  record.folder = folder;
+  record.config = read_run_config(folder);
+  record.result = read_result(folder);
+  record.attempts = static_cast<int>(numbered_folders(folder / "attempts").size());
+  record.state = state_of(record);
+  return record;
+}
+
+std::vector<MetricsRow> read_metrics(const fs::path& folder) {
+  std::vector<MetricsRow> rows;
+  for (const std::int64_t attempt : numbered_folders(folder / "attempts")) {
+    const fs::path file = folder / "attempts" / std::to_string(attempt) / "metrics.jsonl";
+    std::error_code error;
+    if (fs::exists(file, error)) append_rows(file, rows);
+  }
+  return rows;
+}
+
+}  // namespace minichilla

@@ -1,0 +1,320 @@
+#include "trainer/train.h"
+
+#include <spdlog/logger.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "kernels/error.h"
+#include "model/flops.h"
+#include "trainer/attempt.h"
+#include "trainer/batch_sampler.h"
+#include "trainer/checkpoint.h"
+#include "trainer/corpus.h"
+#include "trainer/evaluate.h"
+#include "trainer/files.h"
+#include "trainer/interval_clock.h"
+#include "trainer/metrics_log.h"
+#include "trainer/numerics_id.h"
+#include "trainer/schedule.h"
+#include "trainer/training_step.h"
+
+namespace minichilla {
+namespace {
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Outcome outcome_of(const RunResult& result) {
+  const bool done = result.status == "done";
+  return {done ? Outcome::Kind::done : Outcome::Kind::diverged, result, result.reason};
+}
+
+/// For messages: "nan" and "inf" in words.
+std::string in_words(double value) {
+  if (std::isnan(value)) return "not a number";
+  return std::isinf(value) ? "infinite" : format_number(value);
+}
+
+/// Steps whose mean loss is the run's train_loss: the last 5 %.
+std::int64_t tail_steps(std::int64_t steps) {
+  return (steps + 19) / 20;
+}
+
+/// The config on disk must be the one that is asked for, but for where the corpus lies and how often to
+/// checkpoint.
+void check_same_config(const RunConfig& config, const std::filesystem::path& run) {
+  std::error_code error;
+  if (!std::filesystem::exists(run / "config.yaml", error)) return;
+  const auto difference = first_difference(config, read_run_config(run));
+  if (!difference) return;
+  throw InputError((run / "config.yaml").string() + ": " + difference->key + ": this run has " +
+                   difference->theirs + ", the given config has " + difference->ours +
+                   ": give the same config, or another --output");
+}
+
+/// The training of one attempt, from the newest checkpoint to a result or a stop.
+class Training {
+ public:
+  Training(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
+           Attempt& attempt);
+
+  Outcome go(StopToken stop);
+
+ private:
+  void restore();
+  bool train_step();
+  bool evaluate();
+  void save_checkpoint();
+  void report(double loss) const;
+  Outcome finish_interrupted(const std::string& why);
+  Outcome publish(const std::string& status, const std::string& reason);
+  RunResult result(const std::string& status, const std::string& reason) const;
+
+  double wall_s() const { return wall_before_s_ + seconds_now() - begin_s_; }
+  std::int64_t tokens() const { return state_.step * config_.train.batch_tokens; }
+  double flops() const { return static_cast<double>(tokens()) * flops_.flops; }
+
+  const RunConfig& config_;
+  TrainContext& context_;
+  const std::filesystem::path& run_;
+  Attempt& attempt_;
+  const std::int64_t steps_;
+  const double begin_s_;
+  const FlopsPerToken flops_;
+  const LearningRateSchedule schedule_;
+  const BatchSampler sampler_;
+  TrainingStep step_;
+  Evaluator evaluator_;
+  Checkpoints checkpoints_;
+  MetricsLog metrics_;
+  IntervalClock evaluation_clock_, checkpoint_clock_;
+
+  CheckpointState state_;
+  std::int64_t first_step_ = 0;       ///< where this attempt began
+  std::int64_t saved_step_ = 0;       ///< of the newest checkpoint
+  double wall_before_s_ = 0;          ///< of earlier attempts
+  double smoothed_tokens_per_s_ = 0;  ///< for people
+  std::string failure_;               ///< why a step or an evaluation came to nothing
+  std::vector<std::int32_t> tokens_, targets_;
+};
+
+Training::Training(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
+                   Attempt& attempt)
+    : config_(config),
+      context_(context),
+      run_(run),
+      attempt_(attempt),
+      steps_(config.train.steps()),
+      begin_s_(seconds_now()),
+      flops_(flops_per_token(config.model, context.corpus.vocabulary())),
+      schedule_(config.train.schedule, config.train.optimizer.learning_rate, steps_),
+      sampler_(context.corpus.split("train"), config.model.context_length, config.data.order,
+               config.train.seed),
+      step_(config, context.corpus.vocabulary(), context.device),
+      evaluator_(config, context.corpus.split("val"), step_.model(), context.device),
+      checkpoints_(run, step_.model().parameters()),
+      metrics_(attempt.folder() / "metrics.jsonl"),
+      evaluation_clock_(config.train.evaluate.every, steps_, begin_s_),
+      checkpoint_clock_(config.train.checkpoint.every, steps_, begin_s_),
+      tokens_(static_cast<std::size_t>(config.train.batch_tokens)),
+      targets_(tokens_.size()) {}
+
+void Training::restore() {
+  const std::string& corpus_hash = context_.corpus.hash();
+  const std::string config_id = config_hash(config_, corpus_hash);
+  const std::string numerics = numerics_id(config_, corpus_hash, context_.device);
+  FlatArrays arrays;
+  const auto warn = [this](const std::string& message) { attempt_.log().warn(message); };
+  if (const auto found = checkpoints_.load(config_id, corpus_hash, arrays, warn)) {
+    step_.upload(arrays);
+    state_ = *found;
+    if (!state_.numerics_id.ends_with(numerics)) {
+      attempt_.log().warn(
+          "goes on under numerics {}, began under {}: bits may differ from an undisturbed run", numerics,
+          state_.numerics_id);
+      state_.numerics_id += "+" + numerics;
+    }
+  } else {
+    step_.initialise(config_.train.seed);
+    state_.config_hash = config_id;
+    state_.corpus_hash = corpus_hash;
+    state_.numerics_id = numerics;
+  }
+  first_step_ = saved_step_ = state_.step;
+  wall_before_s_ = state_.wall_s;
+  attempt_.log().info("attempt {} begins after step {} of {} on {} with {} lanes, numerics {}",
+                      attempt_.number(), state_.step, steps_, context_.device.name(), context_.device.lanes(),
+                      state_.numerics_id);
+}
+
+Outcome Training::go(StopToken stop) {
+  restore();
+  while (state_.step < steps_) {
+    if (const int signal = stop.requested()) {
+      return finish_interrupted("stopped by signal " + std::to_string(signal));
+    }
+    if (!train_step()) return publish("diverged", failure_);
+    const bool last = state_.step == steps_;
+    if (evaluation_clock_.due(state_.step, seconds_now()) || last) {
+      if (!evaluate()) return publish("diverged", failure_);
+    }
+    if (checkpoint_clock_.due(state_.step, seconds_now()) || last) {
+      if (attempt_.superseded()) return finish_interrupted("another process has taken this run over");
+      save_checkpoint();
+    }
+  }
+  return publish("done", "");
+}
+
+/// False when loss or gradient was not finite: then nothing was updated and the run is over.
+bool Training::train_step() {
+  const double begin = seconds_now();
+  const int sequences = static_cast<int>(config_.train.batch_tokens / config_.model.context_length);
+  sampler_.fill(state_.sequences, sequences, tokens_.data(), targets_.data());
+  const std::int64_t number = state_.step + 1;
+  const double rate = schedule_.rate(number);
+  const StepState after = step_.run(tokens_, targets_, rate, number);
+  const double loss = after.loss_sum / static_cast<double>(config_.train.batch_tokens);
+  const double taken_s = seconds_now() - begin;
+  if (!after.finite) {
+    failure_ = "step " + std::to_string(number) + " of " + std::to_string(steps_) + ": loss " +
+               in_words(loss) + ", gradient norm " + in_words(after.gradient_norm) +
+               "; the step was not taken";
+    return false;
+  }
+  state_.step = number;
+  state_.sequences += sequences;
+  state_.train_s += taken_s;
+  if (number > steps_ - tail_steps(steps_)) state_.tail_loss_sum += loss;
+
+  const double tokens_per_s = static_cast<double>(config_.train.batch_tokens) / std::max(taken_s, 1e-9);
+  const double share = std::max(0.05, 1.0 / static_cast<double>(number - first_step_));
+  smoothed_tokens_per_s_ += share * (tokens_per_s - smoothed_tokens_per_s_);
+  MetricsRow row;
+  row.step = number;
+  row.tokens = tokens();
+  row.flops = flops();
+  row.loss = loss;
+  row.lr = rate;
+  row.grad_norm = after.gradient_norm;
+  row.tokens_per_s = tokens_per_s;
+  row.wall_s = wall_s();
+  metrics_.append(row);
+  report(loss);
+  return true;
+}
+
+/// False when the loss is not finite.
+bool Training::evaluate() {
+  const Evaluation evaluation = evaluator_.run();
+  if (!std::isfinite(evaluation.loss)) {
+    failure_ = "validation after step " + std::to_string(state_.step) + " of " + std::to_string(steps_) +
+               ": loss " + in_words(evaluation.loss);
+    return false;
+  }
+  state_.val_loss = evaluation.loss;
+  state_.val_bits_per_byte = evaluation.bits_per_byte;
+  state_.val_step = state_.step;
+  MetricsRow row;
+  row.step = state_.step;
+  row.tokens = tokens();
+  row.flops = flops();
+  row.split = "val";
+  row.loss = evaluation.loss;
+  row.bits_per_byte = evaluation.bits_per_byte;
+  row.wall_s = wall_s();
+  metrics_.append(row);
+  attempt_.log().info("step {} of {}: validation loss {:.4f}", state_.step, steps_, evaluation.loss);
+  return true;
+}
+
+void Training::report(double loss) const {
+  if (!context_.on_progress) return;
+  const double per_step = (seconds_now() - begin_s_) / static_cast<double>(state_.step - first_step_);
+  context_.on_progress({state_.step, steps_, loss, smoothed_tokens_per_s_,
+                        per_step * static_cast<double>(steps_ - state_.step), state_.val_loss});
+}
+
+void Training::save_checkpoint() {
+  metrics_.sync();  // before the checkpoint: rows that it goes on from are never missing
+  state_.wall_s = wall_s();
+  checkpoints_.save(state_, step_.download());
+  saved_step_ = state_.step;
+  attempt_.log().info("checkpoint after step {}", state_.step);
+}
+
+Outcome Training::finish_interrupted(const std::string& why) {
+  const std::string at = "after step " + std::to_string(state_.step) + " of " + std::to_string(steps_);
+  if (attempt_.superseded()) {
+    metrics_.flush();
+  } else if (state_.step != saved_step_) {
+    save_checkpoint();
+  }
+  attempt_.finish("interrupted", why + " " + at);
+  return {Outcome::Kind::interrupted, {}, why + " " + at + "; the same command goes on from there"};
+}
+
+RunResult Training::result(const std::string& status, const std::string& reason) const {
+  const ParameterTable& table = step_.model().parameters();
+  RunResult result;
+  result.run_id = run_id(config_, state_.corpus_hash);
+  result.status = status;
+  result.reason = reason;
+  result.params = table.params();
+  result.params_non_embedding = table.params_non_embedding();
+  result.tokens = tokens();
+  result.steps = state_.step;
+  result.flops = flops();
+  result.flops_6nd = static_cast<double>(tokens()) * flops_.flops_6nd;
+  result.flops_hoffmann = static_cast<double>(tokens()) * flops_.flops_hoffmann;
+  const bool done = status == "done";
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  result.train_loss = done ? state_.tail_loss_sum / static_cast<double>(tail_steps(steps_)) : none;
+  result.val_loss = done ? state_.val_loss : none;
+  result.val_bits_per_byte = done ? state_.val_bits_per_byte : none;
+  result.wall_s = wall_s();
+  result.tokens_per_s = state_.train_s > 0 ? static_cast<double>(tokens()) / state_.train_s : 0;
+  result.epochs =
+      static_cast<double>(tokens()) / static_cast<double>(context_.corpus.split("train").tokens());
+  result.device = context_.device.name();
+  result.numerics_id = state_.numerics_id;
+  result.seed = config_.train.seed;
+  result.version = MINICHILLA_VERSION;
+  return result;
+}
+
+/// Somebody who took the run over may have been first; what is on disk then is the result.
+Outcome Training::publish(const std::string& status, const std::string& reason) {
+  metrics_.sync();
+  const RunResult ours = result(status, reason);
+  const bool first = publish_result(run_, ours);
+  if (status == "done") checkpoints_.prune(state_.step, 1);
+  attempt_.finish(status, reason);
+  return outcome_of(first ? ours : read_result(run_).value());
+}
+
+}  // namespace
+
+Outcome train(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
+              StopToken stop) {
+  check_same_config(config, run);
+  if (const auto result = read_result(run)) return outcome_of(*result);
+  Attempt attempt(run);
+  try {
+    if (const auto result = read_result(run)) {  // published between the look and the claim
+      attempt.finish(result->status, "the run had ended before");
+      return outcome_of(*result);
+    }
+    replace_file(run / "config.yaml", yaml_text(write_config(config)));
+    return Training(config, context, run, attempt).go(stop);
+  } catch (const std::exception& error) {
+    attempt.fail(error.what());
+    throw;
+  }
+}
+
+}  // namespace minichilla

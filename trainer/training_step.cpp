@@ -1,0 +1,118 @@
+#include "trainer/training_step.h"
+
+#include <stdexcept>
+
+#include "kernels/ops.h"
+
+namespace minichilla {
+namespace {
+
+std::size_t bytes_of_floats(std::int64_t count) {
+  return static_cast<std::size_t>(count) * sizeof(float);
+}
+
+std::int64_t norm_blocks(std::int64_t elements) {
+  return (elements + Operations::kNormBlock - 1) / Operations::kNormBlock;
+}
+
+}  // namespace
+
+TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& device)
+    : device_(device),
+      model_(config.model, vocabulary, config.train.micro_batch, config.train.gradient_slots, device),
+      flat_size_(model_.parameters().flat_size()),
+      micro_tokens_(std::int64_t{config.train.micro_batch} * config.model.context_length),
+      gradient_slots_(config.train.gradient_slots),
+      micro_batches_(static_cast<int>(config.train.batch_tokens / micro_tokens_)),
+      clip_(static_cast<float>(config.train.optimizer.clip)),
+      loss_scale_(static_cast<float>(1.0 / static_cast<double>(config.train.batch_tokens))),
+      optimizer_tasks_(optimizer_tasks(config.train.optimizer, model_.parameters())),
+      chunks_(chunks(flat_size_)) {
+  const std::size_t batch_bytes = static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t);
+  tokens_ = device.allocate(batch_bytes);
+  targets_ = device.allocate(batch_bytes);
+  first_moment_ = device.allocate(bytes_of_floats(flat_size_));
+  second_moment_ = device.allocate(bytes_of_floats(flat_size_));
+  partials_ = device.allocate(static_cast<std::size_t>(norm_blocks(flat_size_)) * sizeof(double));
+  state_ = device.allocate(sizeof(StepState));
+  for (int slot = 0; slot < gradient_slots_; ++slot) slots_.push_back(model_.gradient_slot(slot));
+}
+
+void TrainingStep::initialise(std::uint64_t seed) {
+  const auto size = static_cast<std::size_t>(flat_size_);
+  FlatArrays arrays{std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
+  minichilla::initialise(model_.parameters(), seed, arrays.weights.data());
+  upload(arrays);
+}
+
+FlatArrays TrainingStep::download() {
+  device_.synchronize();
+  const auto size = static_cast<std::size_t>(flat_size_);
+  FlatArrays arrays{std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
+  device_.download(arrays.weights.data(), model_.weights(), bytes_of_floats(flat_size_));
+  device_.download(arrays.first_moment.data(), first_moment_.as<float>(), bytes_of_floats(flat_size_));
+  device_.download(arrays.second_moment.data(), second_moment_.as<float>(), bytes_of_floats(flat_size_));
+  return arrays;
+}
+
+void TrainingStep::upload(const FlatArrays& arrays) {
+  device_.synchronize();
+  device_.upload(model_.weights(), arrays.weights.data(), bytes_of_floats(flat_size_));
+  device_.upload(first_moment_.as<float>(), arrays.first_moment.data(), bytes_of_floats(flat_size_));
+  device_.upload(second_moment_.as<float>(), arrays.second_moment.data(), bytes_of_floats(flat_size_));
+}
+
+StepState TrainingStep::run(std::span<const std::int32_t> tokens, std::span<const std::int32_t> targets,
+                            double learning_rate, std::int64_t step) {
+  if (tokens.size_bytes() != tokens_.bytes() || targets.size_bytes() != targets_.bytes()) {
+    throw std::logic_error("a training step needs batch_tokens tokens and targets");
+  }
+  device_.upload(tokens_.as<std::int32_t>(), tokens.data(), tokens_.bytes());
+  device_.upload(targets_.as<std::int32_t>(), targets.data(), targets_.bytes());
+  StepState state;
+  state.learning_rate = static_cast<float>(learning_rate);
+  state.step = step;
+  device_.upload(state_.as<StepState>(), &state, sizeof state);
+
+  device_.for_each_task(gradient_slots_, [this](Lane& lane, int slot) { accumulate_slot(lane, slot); });
+  finish_gradient();
+  update();
+
+  device_.synchronize();
+  device_.download(&state, state_.as<StepState>(), sizeof state);
+  return state;
+}
+
+void TrainingStep::accumulate_slot(Lane& lane, int slot) {
+  model_.clear_slot(lane, slot);
+  for (int micro_batch = slot; micro_batch < micro_batches_; micro_batch += gradient_slots_) {
+    const std::int64_t first = micro_batch * micro_tokens_;
+    model_.forward_backward(lane, slot, tokens_.as<std::int32_t>() + first,
+                            targets_.as<std::int32_t>() + first, loss_scale_);
+  }
+}
+
+void TrainingStep::finish_gradient() {
+  device_.for_each_task(static_cast<int>(chunks_.size()), [this](Lane& lane, int task) {
+    const Operations& operations = device_.operations();
+    const ElementRange range = chunks_[static_cast<std::size_t>(task)];
+    operations.sum_slots(lane, slots_, range);
+    operations.square_sums(lane, slots_[0], range, partials_.as<double>());
+  });
+  device_.for_each_task(1, [this](Lane& lane, int) {
+    const std::span<const double> partials(partials_.as<double>(),
+                                           static_cast<std::size_t>(norm_blocks(flat_size_)));
+    const std::span<const double> losses(model_.slot_loss(0), static_cast<std::size_t>(gradient_slots_));
+    device_.operations().finish_gradient(lane, partials, losses, clip_, state_.as<StepState>());
+  });
+}
+
+void TrainingStep::update() {
+  device_.for_each_task(static_cast<int>(optimizer_tasks_.size()), [this](Lane& lane, int i) {
+    const OptimizerTask& task = optimizer_tasks_[static_cast<std::size_t>(i)];
+    device_.operations().adamw(lane, task.settings, task.range, state_.as<StepState>(), slots_[0],
+                               model_.weights(), first_moment_.as<float>(), second_moment_.as<float>());
+  });
+}
+
+}  // namespace minichilla
