@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/attention_pattern.h"
@@ -18,7 +19,7 @@ struct AttentionConfig {
 
 /// GPT-3's decoder (Brown et al. 2020): pre-norm, learned positions, GELU, biases, tied embeddings.
 struct ModelConfig {
-  /// Where the shape comes from: "ladder" (see ladder_shapes) or "custom". A label: the widths below decide.
+  /// Where the shape comes from: one of families(), or "custom". A label: the widths below decide.
   std::string family = "custom";
   int n_layers = 2;
   int d_model = 32;
@@ -40,19 +41,10 @@ struct ModelConfig {
 /// Fills every default in (d_head, d_ff, window) and checks the shape as a whole; InputError names the key.
 ModelConfig resolved(ModelConfig config);
 
-/// Name of a shape for run ids and tables: "2x32" (layers × width), with the heads unless they are those of
-/// the ladder's rung ("3x48x6"), and with d_head and d_ff where they are not the default
-/// ("24x2048x24h128f4096").
-std::string shape_name(const ModelConfig& config);
-
-/// The ladder: tiny shapes from about 5 thousand parameters upwards, in ascending size. Only the shape is set
-/// (family, n_layers, d_model, n_heads).
-const std::vector<ModelConfig>& ladder_shapes();
-
-/// The shapes of a `sizes` list: "ladder[0:5]" is a slice (Python's rule), "ladder[3]" one rung, "2x32" the
-/// rung of that name, "3x48x6" layers × width × heads. In the order of the list, each shape once. InputError
-/// for anything else.
-std::vector<ModelConfig> parse_sizes(const std::vector<std::string>& sizes);
+/// Reads the key `size`: the name of one shape (see parse_size) in place of family, n_layers, d_model,
+/// n_heads, d_head and d_ff, none of which may stand beside it. It is read and never written: a resolved
+/// config, and so the run id, is the same whichever way the shape was given.
+void read_size(ConfigReader& fields, ModelConfig& config);
 
 template <class Fields>
 void describe(Fields& fields, AttentionConfig& config) {
@@ -62,7 +54,8 @@ void describe(Fields& fields, AttentionConfig& config) {
 
 template <class Fields>
 void describe(Fields& fields, ModelConfig& config) {
-  fields.choice("family", config.family, {"custom", "ladder"});
+  if constexpr (std::is_same_v<Fields, ConfigReader>) read_size(fields, config);
+  fields.choice("family", config.family, {"custom", "ladder", "gpt3", "chinchilla", "gopher"});
   fields.number("n_layers", config.n_layers, 1, 1000);
   fields.number("d_model", config.d_model, 1, 1 << 16);
   fields.number("n_heads", config.n_heads, 1, 1 << 12);

@@ -9,6 +9,7 @@
 
 #include "kernels/error.h"
 #include "model/parameters.h"
+#include "model/sizes.h"
 #include "sweeps/budget.h"
 #include "sweeps/text_table.h"
 #include "trainer/progress_line.h"
@@ -45,7 +46,8 @@ void check_axis(const AxisConfig& axis, const GridConfig& sweep, const std::stri
   if (is("data.corpus")) refuse("a sweep has one corpus");
   if (is("train.tokens")) refuse("the sweep itself decides the tokens");
   if (is("train.seed")) refuse("seeds are given by sweep.seeds");
-  if (is("model.family") || is("model.n_layers") || is("model.d_model") || is("model.n_heads")) {
+  if (is("model.family") || is("model.n_layers") || is("model.d_model") || is("model.n_heads") ||
+      is("model.size")) {
     refuse("shapes are given by sweep.sizes");
   }
   const RulesConfig& rules = sweep.rules;
@@ -57,8 +59,20 @@ void check_axis(const AxisConfig& axis, const GridConfig& sweep, const std::stri
   }
 }
 
+/// Sizes replace the shape in `model` key by key, so that one given there by name would lend its head and MLP
+/// widths to all of them.
+void check_no_size(const YAML::Node& map, const std::string& file) {
+  const YAML::Node model = map["model"];
+  if (!model.IsDefined() || !model.IsMap() || !model["size"].IsDefined()) return;
+  const int line = model["size"].Mark().line;
+  throw InputError(
+      file + (line >= 0 ? ":" + std::to_string(line + 1) : "") +
+      ": model.size: found in a sweep, expected the shapes in sweep.sizes (kind list: size of a run)");
+}
+
 void check(const SweepConfig& config, const YAML::Node& map, const std::string& file) {
   const GridConfig& sweep = config.sweep;
+  check_no_size(map, file);
   const auto missing = [&](const char* key, const std::string& expected) {
     throw InputError(place_of(map, file, "kind") + "sweep." + key + ": not given, expected " + expected);
   };
@@ -102,12 +116,7 @@ std::vector<RunConfig> base_configs(const SweepConfig& config) {
 }
 
 SizeCounts count_size(const ModelConfig& base, const ModelConfig& shape, int vocabulary) {
-  ModelConfig model = base;
-  model.family = shape.family;
-  model.n_layers = shape.n_layers;
-  model.d_model = shape.d_model;
-  model.n_heads = shape.n_heads;
-  model = resolved(model);
+  const ModelConfig model = resolved(with_shape(base, shape));
   const ParameterTable table(model, vocabulary);
   return {shape_name(model), model, table.params(), table.params_non_embedding(),
           flops_per_token(model, vocabulary)};

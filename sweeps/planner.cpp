@@ -8,6 +8,7 @@
 #include <queue>
 
 #include "kernels/device.h"
+#include "model/sizes.h"
 #include "model/transformer.h"
 #include "sweeps/budget.h"
 #include "sweeps/text_table.h"

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "kernels/error.h"
+#include "model/sizes.h"
 #include "trainer/corpus.h"
 #include "trainer/files.h"
 #include "trainer/progress_line.h"

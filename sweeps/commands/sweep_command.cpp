@@ -104,6 +104,15 @@ void plan_command(const SweepOptions& options, CommandContext& context) {
   }
 }
 
+/// The shape in SHAPE-TOKENS-sSEED-HASH; a shape may have a dash in its own name.
+std::string shape_of(const std::string& run_id) {
+  std::size_t end = run_id.size();
+  for (int field = 0; field < 3 && end != std::string::npos && end > 0; ++field) {
+    end = run_id.rfind('-', end - 1);
+  }
+  return run_id.substr(0, end);
+}
+
 /// "12/24 [####....] 48 %, ETA 3m12s, 2x32 1.982 (63 %)", cut to kProgressWidth.
 std::string progress_text(const SweepProgress& progress) {
   const int ended = progress.done + progress.diverged + progress.failed;
@@ -115,7 +124,7 @@ std::string progress_text(const SweepProgress& progress) {
   if (progress.elsewhere > 0) text += ", " + std::to_string(progress.elsewhere) + " elsewhere";
   for (std::size_t i = 0; i < progress.workers.size(); ++i) {
     const WorkerView& worker = progress.workers[i];
-    const std::string size = worker.run_id.substr(0, worker.run_id.find('-'));
+    const std::string size = shape_of(worker.run_id);
     const std::string loss = std::isnan(worker.loss) ? "" : " " + format_fixed(worker.loss, 3);
     const std::string part =
         ", " + size + loss + " (" + format_fixed(std::floor(100 * worker.progress), 0) + " %)";
