@@ -39,6 +39,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   add_data_command(app, context);
   add_train_command(app, context);
+  add_model_command(app, context);
   add_sweep_command(app, context);
   add_fit_command(app, context);
   add_predict_command(app, context);
