@@ -7,6 +7,7 @@ packages=(
   g++ cmake ninja-build pkg-config ccache git       # to build
   libdnnl-dev libhwy-dev                            # kernels: matrix products, SIMD
   libyaml-cpp-dev nlohmann-json3-dev libspdlog-dev  # configs, JSON, logs
+  libsentencepiece-dev                              # subword tokens
   libcli11-dev libssl-dev libmuparser-dev           # command line, SHA-256, rules of a sweep
   libeigen3-dev libceres-dev                        # fits
   gnuplot-nox fonts-dejavu-core                     # figures

@@ -75,11 +75,7 @@ class MappedCorpus : public Corpus {
   explicit MappedCorpus(const std::filesystem::path& folder)
       : folder_(folder), manifest_(read_manifest(folder)) {
     const std::string where = (folder / "manifest.json").string();
-    const int expected = make_tokenizer(manifest_.tokenizer, where)->vocabulary();
-    if (manifest_.vocabulary != expected) {
-      throw InputError(where + ": vocabulary: found " + std::to_string(manifest_.vocabulary) + ", expected " +
-                       std::to_string(expected) + " for tokenizer '" + manifest_.tokenizer + "'");
-    }
+    open_tokenizer(folder, manifest_);  // its model is there and is the right one
     for (const SplitEntry& entry : manifest_.splits) {
       if (manifest_.tokenizer == "bytes" && entry.tokens != entry.bytes + entry.documents) {
         throw InputError(where + ": splits." + entry.name + ".tokens: found " + std::to_string(entry.tokens) +
@@ -90,7 +86,7 @@ class MappedCorpus : public Corpus {
   }
 
   const std::filesystem::path& folder() const override { return folder_; }
-  std::string tokenizer() const override { return manifest_.tokenizer; }
+  std::string tokenizer() const override { return tokenizer_identity(manifest_); }
   int vocabulary() const override { return manifest_.vocabulary; }
   const std::string& hash() const override { return manifest_.hash; }
 

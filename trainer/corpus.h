@@ -26,6 +26,7 @@ class Corpus {
  public:
   virtual ~Corpus() = default;
   virtual const std::filesystem::path& folder() const = 0;
+  /// What decides the meaning of its ids: tokenizer_identity() of its manifest.
   virtual std::string tokenizer() const = 0;
   virtual int vocabulary() const = 0;
   /// SHA-256 over tokenizer and token bytes of every split: the identity of the corpus, without paths or
@@ -46,14 +47,20 @@ void verify_corpus(const std::filesystem::path& folder);
 struct PrepareOptions {
   std::vector<std::filesystem::path> inputs;  ///< files, or folders searched for .txt and .md, or for .jsonl
   std::filesystem::path output;
-  std::string tokenizer = "bytes";
+  std::string tokenizer = "bytes";  ///< or "sentencepiece"
+  /// Of "sentencepiece", learned from at most `tokenizer_bytes` bytes of the training split: token ids in
+  /// all, and "bpe" or "unigram".
+  int vocabulary = 1024;
+  std::string tokenizer_model = "bpe";
+  std::int64_t tokenizer_bytes = 16 << 20;
   std::string documents = "paragraphs";  ///< "paragraphs" (blank-line-separated groups), "file" or "jsonl"
   std::string jsonl_field = "text";
   std::string split =
       "hash";  ///< "hash" of the document, or "position" (first part train, then val, then test)
   double val_fraction = 0.05, test_fraction = 0.0;
-  std::int64_t shard_tokens = 1 << 26;   ///< of the training split; other splits are one shard
-  bool force = false;                    ///< replace a different corpus in `output`
+  std::int64_t shard_tokens = 1 << 26;  ///< of the training split; other splits are one shard
+  bool keep_invalid_utf8 = false;  ///< bytes that are no UTF-8 become byte tokens; otherwise they are refused
+  bool force = false;              ///< replace a different corpus in `output`
   std::function<bool()> stop_requested;  ///< asked often; may be empty
 };
 

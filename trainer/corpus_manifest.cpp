@@ -9,6 +9,7 @@
 #include "kernels/error.h"
 #include "model/quote.h"
 #include "trainer/files.h"
+#include "trainer/sentencepiece_tokenizer.h"
 
 namespace minichilla {
 namespace {
@@ -129,6 +130,29 @@ SplitEntry read_split(const ObjectReader& reader, const std::string& name) {
   return split;
 }
 
+TokenizerModel read_tokenizer_model(const ObjectReader& reader) {
+  TokenizerModel model{reader.text("kind"), reader.whole("training_bytes", 1, kAnyCount),
+                       reader.sha256("sha256")};
+  if (model.kind != "bpe" && model.kind != "unigram") {
+    reader.fail("kind", reader.value("kind"), "\"bpe\" or \"unigram\"");
+  }
+  return model;
+}
+
+/// Tokenizer, vocabulary and the model that belong together.
+void read_tokenizer(const ObjectReader& top, CorpusManifest& manifest) {
+  manifest.tokenizer = top.text("tokenizer");
+  if (manifest.tokenizer == "bytes") {
+    manifest.vocabulary = static_cast<int>(top.whole("vocabulary", kBytesVocabulary, kBytesVocabulary));
+  } else if (manifest.tokenizer == "sentencepiece") {
+    manifest.vocabulary =
+        static_cast<int>(top.whole("vocabulary", kSmallestSentencePieceVocabulary, 1 << 24));
+    manifest.tokenizer_model = read_tokenizer_model(top.object("tokenizer_model"));
+  } else {
+    top.fail("tokenizer", top.value("tokenizer"), "\"bytes\" or \"sentencepiece\"");
+  }
+}
+
 CorpusManifest read_top(const ObjectReader& top) {
   if (top.text("format") != kManifestFormat)
     top.fail("format", top.value("format"), std::string("\"") + kManifestFormat + "\"");
@@ -136,8 +160,7 @@ CorpusManifest read_top(const ObjectReader& top) {
     top.fail("format_version", top.value("format_version"), std::to_string(kFormatVersion));
   }
   CorpusManifest manifest;
-  manifest.tokenizer = top.text("tokenizer");
-  manifest.vocabulary = static_cast<int>(top.whole("vocabulary", 2, 1 << 30));
+  read_tokenizer(top, manifest);
   manifest.hash = top.sha256("hash");
   const ObjectReader splits = top.object("splits");
   for (const auto& item : splits.json().items()) {
@@ -169,10 +192,39 @@ CorpusManifest read_top(const ObjectReader& top) {
 std::string identity_of(const CorpusManifest& manifest) {
   std::string text =
       "minichilla corpus\n" + manifest.tokenizer + " " + std::to_string(manifest.vocabulary) + "\n";
+  if (manifest.tokenizer_model) text += "model " + manifest.tokenizer_model->sha256 + "\n";
   for (const SplitEntry& split : manifest.splits) {
     text += split.name + " " + std::to_string(split.tokens) + " " + split.sha256 + "\n";
   }
   return sha256_hex(text);
+}
+
+std::string tokenizer_identity(const CorpusManifest& manifest) {
+  if (!manifest.tokenizer_model) return manifest.tokenizer;
+  return manifest.tokenizer + "-" + manifest.tokenizer_model->kind + "-" +
+         std::to_string(manifest.vocabulary) + "-" + manifest.tokenizer_model->sha256.substr(0, 8);
+}
+
+std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& folder,
+                                          const CorpusManifest& manifest) {
+  if (!manifest.tokenizer_model) return make_bytes_tokenizer();
+  const std::filesystem::path path = folder / kTokenizerModelFile;
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) {
+    throw InputError(path.string() + ": found no such file, expected the tokenizer that manifest.json names");
+  }
+  const std::string model = read_file(path);
+  if (const std::string found = sha256_hex(model); found != manifest.tokenizer_model->sha256) {
+    throw InputError(path.string() + ": found SHA-256 " + found + ", expected " +
+                     manifest.tokenizer_model->sha256 +
+                     " as manifest.json says: the file is damaged or of another corpus");
+  }
+  std::unique_ptr<Tokenizer> tokenizer = load_sentencepiece(model, path.string());
+  if (tokenizer->vocabulary() != manifest.vocabulary) {
+    throw InputError(path.string() + ": found a vocabulary of " + std::to_string(tokenizer->vocabulary()) +
+                     ", expected " + std::to_string(manifest.vocabulary) + " as manifest.json says");
+  }
+  return tokenizer;
 }
 
 CorpusManifest read_manifest(const std::filesystem::path& folder) {
@@ -196,8 +248,12 @@ std::string manifest_text(const CorpusManifest& manifest) {
   Json json = {{"format", kManifestFormat},
                {"format_version", kFormatVersion},
                {"tokenizer", manifest.tokenizer},
-               {"vocabulary", manifest.vocabulary},
-               {"hash", manifest.hash}};
+               {"vocabulary", manifest.vocabulary}};
+  if (const auto& model = manifest.tokenizer_model) {
+    json["tokenizer_model"] = {
+        {"kind", model->kind}, {"training_bytes", model->training_bytes}, {"sha256", model->sha256}};
+  }
+  json["hash"] = manifest.hash;
   for (const SplitEntry& split : manifest.splits) {
     Json entry = {{"tokens", split.tokens},
                   {"bytes", split.bytes},

@@ -3,10 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace minichilla {
+
+class Tokenizer;
 
 struct ShardEntry {
   std::string file;  ///< name inside the corpus folder
@@ -37,14 +41,32 @@ struct CorpusOptions {
   bool operator==(const CorpusOptions&) const = default;
 };
 
+/// The learned model of a tokenizer that has one.
+struct TokenizerModel {
+  std::string kind;                 ///< "bpe" or "unigram"
+  std::int64_t training_bytes = 0;  ///< most bytes of training text that it was learned from
+  std::string sha256;               ///< of the file kTokenizerModelFile
+};
+
+inline constexpr const char* kTokenizerModelFile = "tokenizer.model";
+
 struct CorpusManifest {
-  std::string tokenizer;
+  std::string tokenizer;  ///< "bytes" or "sentencepiece"
   int vocabulary = 0;
+  std::optional<TokenizerModel> tokenizer_model;  ///< of "sentencepiece"
   std::string hash;
   std::vector<SplitEntry> splits;  ///< those with tokens, in the order train, val, test
   std::vector<SourceEntry> sources;
   CorpusOptions options;
 };
+
+/// What decides the meaning of token ids, for messages and comparisons: "bytes", or
+/// "sentencepiece-bpe-1024-9f86d081" with the first digits of the model's SHA-256.
+std::string tokenizer_identity(const CorpusManifest& manifest);
+
+/// The tokenizer of the corpus in `folder`. InputError when its model is missing or is not the manifest's.
+std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& folder,
+                                          const CorpusManifest& manifest);
 
 /// The corpus' identity: SHA-256 over tokenizer, vocabulary and every split's name, token count and SHA-256.
 /// Does not depend on the number of shards, on names of sources, or on paths.

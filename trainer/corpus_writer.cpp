@@ -1,16 +1,16 @@
 #include "trainer/corpus_writer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
+#include <utility>
 
 #include "trainer/text_documents.h"
 
 namespace minichilla {
 namespace {
 
-constexpr std::size_t kPieceBytes = 1 << 20;
+// Subword encoders take longer per byte the longer the text.
+constexpr std::size_t kPieceBytes = 1 << 16;
 
 /// The longest prefix of `text` that is encoded at once.
 std::string_view first_piece(std::string_view text) {
@@ -80,51 +80,16 @@ SplitEntry SplitWriter::finish() {
 }
 
 CorpusWriter::CorpusWriter(const std::filesystem::path& folder, const Tokenizer& tokenizer,
-                           const CorpusOptions& options)
-    : val_(options.val),
-      test_(options.test),
+                           const CorpusOptions& options, DocumentSplitter splitter)
+    : splitter_(std::move(splitter)),
       splits_{SplitWriter(folder, "train", tokenizer, options.shard_tokens),
               SplitWriter(folder, "val", tokenizer, 0), SplitWriter(folder, "test", tokenizer, 0)} {}
 
-void CorpusWriter::split_by_position(std::int64_t text_bytes) {
-  by_position_ = true;
-  const auto cut = [&](double fraction) {
-    // 1 − 0.05 − 0.05 is a little less than 0.9: a millionth of a byte makes up for it.
-    return static_cast<std::int64_t>(std::floor(static_cast<double>(text_bytes) * fraction + 1e-6));
-  };
-  ends_ = {cut(1 - val_ - test_), cut(1 - test_), text_bytes};
-}
-
 void CorpusWriter::add_document(std::string_view text) {
-  if (by_position_) {
-    add_by_position(text);
-  } else {
-    SplitWriter& split = splits_[split_of_hash(text)];
-    split.add(text);
-    split.end_document();
-  }
-}
-
-std::size_t CorpusWriter::split_of_hash(std::string_view text) const {
-  if (val_ == 0 && test_ == 0) return 0;
-  const std::uint64_t prefix = std::strtoull(sha256_hex(text).substr(0, 13).c_str(), nullptr, 16);
-  const double uniform = static_cast<double>(prefix) / 0x1p52;
-  return uniform < val_ ? 1 : uniform < val_ + test_ ? 2 : 0;
-}
-
-void CorpusWriter::add_by_position(std::string_view text) {
-  const auto size = static_cast<std::int64_t>(text.size());
-  std::size_t begin = 0, last = 0;
-  for (std::size_t i = 0; i < splits_.size(); ++i) {
-    const std::int64_t inside = std::clamp<std::int64_t>(ends_[i] - offset_, 0, size);
-    const std::size_t end = std::max(begin, character_start(text, static_cast<std::size_t>(inside)));
-    if (end == begin) continue;
-    splits_[i].add(text.substr(begin, end - begin));
-    begin = end;
-    last = i;
-  }
-  splits_[last].end_document();
-  offset_ += size;
+  splitter_.split(text, [this](const DocumentSplitter::Part& part) {
+    splits_[part.split].add(part.text);
+    if (part.ends_document) splits_[part.split].end_document();
+  });
 }
 
 std::vector<SplitEntry> CorpusWriter::finish() {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "trainer/corpus_manifest.h"
+#include "trainer/document_splitter.h"
 #include "trainer/files.h"
 #include "trainer/token_shard.h"
 #include "trainer/tokenizer.h"
@@ -24,7 +25,7 @@ class SplitWriter {
   SplitWriter(std::filesystem::path folder, std::string name, const Tokenizer& tokenizer,
               std::int64_t shard_tokens);
 
-  /// Appends text, encoded in pieces of at most a megabyte that end at a line's end or, where a line is
+  /// Appends text, encoded in pieces of at most 64 KB that end at a line's end or, where a line is
   /// longer, between two characters.
   void add(std::string_view text);
   void end_document();
@@ -47,26 +48,16 @@ class SplitWriter {
 /// Sends documents to train, val and test.
 class CorpusWriter {
  public:
-  /// Splits by a hash of each document's bytes, so that equal documents fall on one side.
-  CorpusWriter(const std::filesystem::path& folder, const Tokenizer& tokenizer, const CorpusOptions& options);
-
-  /// Splits by position instead: of `text_bytes` bytes in all documents together the first floor((1 − val −
-  /// test) · text_bytes) are train, then come val and test. A document that lies across a cut continues on
-  /// the other side without an end-of-document; a cut inside a UTF-8 character moves to the character's end.
-  void split_by_position(std::int64_t text_bytes);
+  CorpusWriter(const std::filesystem::path& folder, const Tokenizer& tokenizer, const CorpusOptions& options,
+               DocumentSplitter splitter);
 
   void add_document(std::string_view text);
   /// Closes all shards; the entries of splits that got no tokens are left out.
   std::vector<SplitEntry> finish();
 
  private:
-  std::size_t split_of_hash(std::string_view text) const;
-  void add_by_position(std::string_view text);
-  double val_, test_;
-  std::array<SplitWriter, 3> splits_;
-  bool by_position_ = false;
-  std::array<std::int64_t, 3> ends_{};  // of the splits, in bytes of text; by position only
-  std::int64_t offset_ = 0;             // bytes of text so far
+  DocumentSplitter splitter_;
+  std::array<SplitWriter, kSplits> splits_;
 };
 
 }  // namespace minichilla

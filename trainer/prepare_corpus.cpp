@@ -5,20 +5,25 @@
 #include <cstdio>
 #include <numeric>
 #include <span>
+#include <tuple>
 
 #include "kernels/error.h"
 #include "model/quote.h"
 #include "trainer/corpus.h"
 #include "trainer/corpus_manifest.h"
 #include "trainer/corpus_writer.h"
+#include "trainer/document_splitter.h"
 #include "trainer/files.h"
 #include "trainer/progress_line.h"
+#include "trainer/sentencepiece_tokenizer.h"
 #include "trainer/text_documents.h"
 
 namespace minichilla {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr int kLargestVocabulary = 1 << 20;
 
 /// Thrown where a stop was asked for, caught in prepare_corpus().
 struct Interrupted {};
@@ -51,13 +56,30 @@ class Pass {
   Clock::time_point start_ = Clock::now(), shown_ = start_;
 };
 
-void check_options(const PrepareOptions& options) {
-  static const std::array<std::string, 2> kSplits = {"hash", "position"};
-  if (std::find(kSplits.begin(), kSplits.end(), options.split) == kSplits.end()) {
-    const std::string near = nearest_name(options.split, kSplits);
-    throw InputError("--split: found " + quote(options.split) + ", expected hash or position" +
-                     (near.empty() ? "" : "; did you mean '" + near + "'?"));
+/// "--OPTION: found 'x', expected a or b; did you mean …" unless `found` is one of two names.
+void check_choice(const std::string& option, const std::string& found,
+                  const std::array<std::string, 2>& names) {
+  if (std::find(names.begin(), names.end(), found) != names.end()) return;
+  const std::string near = nearest_name(found, names);
+  throw InputError("--" + option + ": found " + quote(found) + ", expected " + names[0] + " or " + names[1] +
+                   (near.empty() ? "" : "; did you mean '" + near + "'?"));
+}
+
+void check_tokenizer(const PrepareOptions& options) {
+  check_choice("tokenizer", options.tokenizer, {"bytes", "sentencepiece"});
+  if (options.tokenizer == "bytes") return;
+  check_choice("model", options.tokenizer_model, {"bpe", "unigram"});
+  if (options.vocabulary < kSmallestSentencePieceVocabulary || options.vocabulary > kLargestVocabulary) {
+    throw InputError("--vocab: found " + std::to_string(options.vocabulary) + ", expected " +
+                     std::to_string(kSmallestSentencePieceVocabulary) + " (256 bytes and more) to " +
+                     std::to_string(kLargestVocabulary));
   }
+  if (options.tokenizer_bytes < 1) throw InputError("--tokenizer-bytes: expected at least 1");
+}
+
+void check_options(const PrepareOptions& options) {
+  check_choice("split", options.split, {"hash", "position"});
+  check_tokenizer(options);
   const auto in_range = [](double fraction) { return fraction >= 0 && fraction < 1; };
   if (!in_range(options.val_fraction)) throw InputError("--val: expected a fraction from 0 to less than 1");
   if (!in_range(options.test_fraction)) throw InputError("--test: expected a fraction from 0 to less than 1");
@@ -79,16 +101,19 @@ std::int64_t size_of(const TextSource& source) {
   return static_cast<std::int64_t>(size);
 }
 
-/// Hashes a source and checks that it is UTF-8.
-SourceEntry checked_source(const TextSource& source, Pass& pass) {
+/// Hashes a source and checks that it is UTF-8, unless other bytes may stay.
+SourceEntry checked_source(const TextSource& source, bool keep_invalid_utf8, Pass& pass) {
   constexpr std::size_t kBlock = 1 << 22;
   const MappedFile file(source.path);
   const std::string_view text(file.bytes().data(), file.bytes().size());
-  if (const std::size_t at = first_invalid_utf8(text); at != std::string_view::npos) {
+  const std::size_t at = keep_invalid_utf8 ? std::string_view::npos : first_invalid_utf8(text);
+  if (at != std::string_view::npos) {
     char byte[8];
     std::snprintf(byte, sizeof byte, "0x%02x", static_cast<unsigned char>(text[at]));
-    throw InputError(source.path.string() + ": byte offset " + std::to_string(at) + ": found " + byte +
-                     ", which is not valid UTF-8; convert the file first, e.g. with iconv");
+    throw InputError(
+        source.path.string() + ": byte offset " + std::to_string(at) + ": found " + byte +
+        ", which is not valid UTF-8; convert the file first, e.g. with iconv, or keep such bytes as they "
+        "are with --keep-invalid-utf8");
   }
   Sha256 hash;
   for (std::size_t begin = 0; begin < text.size(); begin += kBlock) {
@@ -100,23 +125,33 @@ SourceEntry checked_source(const TextSource& source, Pass& pass) {
 }
 
 /// Everything of the manifest that is known before a token is written.
-CorpusManifest planned_manifest(const PrepareOptions& options, const Tokenizer& tokenizer,
-                                const std::vector<TextSource>& files, ProgressLine& line) {
+CorpusManifest planned_manifest(const PrepareOptions& options, const std::vector<TextSource>& files,
+                                ProgressLine& line) {
   std::int64_t total = 0;
   for (const TextSource& source : files) total += size_of(source);
   CorpusManifest manifest;
-  manifest.tokenizer = tokenizer.name();
-  manifest.vocabulary = tokenizer.vocabulary();
+  manifest.tokenizer = options.tokenizer;
+  manifest.vocabulary = kBytesVocabulary;
+  if (options.tokenizer == "sentencepiece") {
+    manifest.vocabulary = options.vocabulary;
+    manifest.tokenizer_model = {options.tokenizer_model, options.tokenizer_bytes, ""};
+  }
   manifest.options = {options.documents,     options.documents == "jsonl" ? options.jsonl_field : "",
                       options.split,         options.val_fraction,
                       options.test_fraction, options.shard_tokens};
   Pass pass("checking", total, line, options.stop_requested);
-  for (const TextSource& source : files) manifest.sources.push_back(checked_source(source, pass));
+  for (const TextSource& source : files) {
+    manifest.sources.push_back(checked_source(source, options.keep_invalid_utf8, pass));
+  }
   return manifest;
 }
 
 bool same_origin(const CorpusManifest& a, const CorpusManifest& b) {
-  return a.tokenizer == b.tokenizer && a.vocabulary == b.vocabulary && a.options == b.options &&
+  const auto settings = [](const CorpusManifest& manifest) {
+    const TokenizerModel model = manifest.tokenizer_model.value_or(TokenizerModel{});
+    return std::tuple(manifest.tokenizer, manifest.vocabulary, model.kind, model.training_bytes);
+  };
+  return settings(a) == settings(b) && a.options == b.options &&
          std::ranges::equal(a.sources, b.sources, [](const SourceEntry& x, const SourceEntry& y) {
            return x.name == y.name && x.bytes == y.bytes && x.sha256 == y.sha256;
          });
@@ -200,15 +235,58 @@ void walk(const PrepareOptions& options, const std::vector<TextSource>& files, c
   if (empty > 0) line.print("note: " + std::to_string(empty) + " empty documents left out");
 }
 
-void write_shards(const PrepareOptions& options, const fs::path& folder, const Tokenizer& tokenizer,
-                  const std::vector<TextSource>& files, CorpusManifest& manifest, ProgressLine& line) {
-  CorpusWriter writer(folder, tokenizer, manifest.options);
+/// Learns a tokenizer from lines of the training split: all of it, or an even sample of its documents.
+std::string trained_model(const PrepareOptions& options, const std::vector<TextSource>& files,
+                          const CorpusManifest& manifest, DocumentSplitter splitter, ProgressLine& line) {
+  constexpr std::size_t kLineBytes = 8192;  // the trainer's work grows faster than a line's length
+  std::int64_t all = 0;
+  for (const SourceEntry& source : manifest.sources) all += source.bytes;
+  const double share = static_cast<double>(options.tokenizer_bytes) /
+                       (static_cast<double>(all) * (1 - options.val_fraction - options.test_fraction));
+  std::vector<std::string> lines;
+  double seen = 0, taken = 0;
+  walk(options, files, manifest, "sampling for the tokenizer", line, [&](std::string_view document) {
+    splitter.split(document, [&](const DocumentSplitter::Part& part) {
+      if (part.split != kTrainSplit) return;
+      seen += static_cast<double>(part.text.size());
+      if (taken > seen * share) return;
+      taken += static_cast<double>(part.text.size());
+      for (std::string_view rest = part.text; !rest.empty();) {
+        const std::size_t line_end = std::min(rest.find('\n'), rest.size() - 1) + 1;
+        const std::size_t size = std::min(line_end, character_start(rest, kLineBytes));
+        lines.emplace_back(rest.substr(0, size));
+        rest.remove_prefix(size);
+      }
+    });
+  });
+  if (lines.empty())
+    throw InputError("found no text in the training split, which the tokenizer is learned from");
+  line.update("learning " + std::to_string(options.vocabulary) + " pieces from " + format_count(taken) + "B");
+  return train_sentencepiece({options.tokenizer_model, options.vocabulary}, std::move(lines));
+}
+
+/// The tokenizer; a learned one is also written into `folder`.
+std::unique_ptr<Tokenizer> make_tokenizer(const PrepareOptions& options, const fs::path& folder,
+                                          const std::vector<TextSource>& files,
+                                          const DocumentSplitter& splitter, CorpusManifest& manifest,
+                                          ProgressLine& line) {
+  if (!manifest.tokenizer_model) return make_bytes_tokenizer();
+  const std::string model = trained_model(options, files, manifest, splitter, line);
+  manifest.tokenizer_model->sha256 = sha256_hex(model);
+  replace_file(folder / kTokenizerModelFile, model);
+  return load_sentencepiece(model, (folder / kTokenizerModelFile).string());
+}
+
+void write_shards(const PrepareOptions& options, const fs::path& folder, const std::vector<TextSource>& files,
+                  CorpusManifest& manifest, ProgressLine& line) {
+  std::int64_t text_bytes = 0;
   if (options.split == "position") {
-    std::int64_t text_bytes = 0;
     walk(options, files, manifest, "measuring", line,
          [&](std::string_view document) { text_bytes += static_cast<std::int64_t>(document.size()); });
-    writer.split_by_position(text_bytes);
   }
+  const DocumentSplitter splitter(manifest.options, text_bytes);
+  const auto tokenizer = make_tokenizer(options, folder, files, splitter, manifest, line);
+  CorpusWriter writer(folder, *tokenizer, manifest.options, splitter);
   std::int64_t documents = 0;
   walk(options, files, manifest, "writing", line, [&](std::string_view document) {
     writer.add_document(document);
@@ -238,7 +316,9 @@ void write_shards(const PrepareOptions& options, const fs::path& folder, const T
 void install(const fs::path& staging, const fs::path& folder, const CorpusManifest& manifest) {
   try {
     fs::remove(folder / "manifest.json");
+    fs::remove(folder / kTokenizerModelFile);
     for (const fs::path& shard : shards_in(folder)) fs::remove(shard);
+    if (manifest.tokenizer_model) fs::rename(staging / kTokenizerModelFile, folder / kTokenizerModelFile);
     for (const SplitEntry& split : manifest.splits) {
       for (const ShardEntry& shard : split.shards) fs::rename(staging / shard.file, folder / shard.file);
     }
@@ -252,8 +332,8 @@ void install(const fs::path& staging, const fs::path& folder, const CorpusManife
 
 /// Writes into a hidden folder inside the output, so that an earlier corpus stays until the new one is
 /// complete. Returns the number of tokens.
-std::int64_t write_corpus(const PrepareOptions& options, const Tokenizer& tokenizer,
-                          const std::vector<TextSource>& files, CorpusManifest manifest, ProgressLine& line) {
+std::int64_t write_corpus(const PrepareOptions& options, const std::vector<TextSource>& files,
+                          CorpusManifest manifest, ProgressLine& line) {
   if (!options.force) refuse_foreign_shards(options.output);
   const fs::path staging = options.output / ".preparing";
   std::error_code error;
@@ -262,7 +342,7 @@ std::int64_t write_corpus(const PrepareOptions& options, const Tokenizer& tokeni
   if (!error) fs::create_directory(staging, error);
   if (error) throw IoError(staging.string() + ": cannot create: " + error.message());
   try {
-    write_shards(options, staging, tokenizer, files, manifest, line);
+    write_shards(options, staging, files, manifest, line);
     manifest.hash = identity_of(manifest);
     install(staging, options.output, manifest);
   } catch (...) {
@@ -278,7 +358,6 @@ std::int64_t write_corpus(const PrepareOptions& options, const Tokenizer& tokeni
 
 PrepareOutcome prepare_corpus(const PrepareOptions& options) {
   check_options(options);
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(options.tokenizer, "--tokenizer");
   const DocumentKind kind = parse_document_kind(options.documents);
   ProgressLine line;
   try {
@@ -288,9 +367,9 @@ PrepareOutcome prepare_corpus(const PrepareOptions& options) {
                  (kind == DocumentKind::jsonl ? " .txt and .md files passed over, since --documents is jsonl"
                                               : " .jsonl files passed over, since --documents is not jsonl"));
     }
-    CorpusManifest manifest = planned_manifest(options, *tokenizer, sources.files, line);
+    CorpusManifest manifest = planned_manifest(options, sources.files, line);
     if (already_there(options.output, manifest, options.force)) return PrepareOutcome::unchanged;
-    const std::int64_t tokens = write_corpus(options, *tokenizer, sources.files, std::move(manifest), line);
+    const std::int64_t tokens = write_corpus(options, sources.files, std::move(manifest), line);
     line.finish("wrote " + format_count(static_cast<double>(tokens)) + " tokens to " +
                 options.output.string());
     return PrepareOutcome::written;

@@ -48,7 +48,7 @@ std::size_t first_invalid_utf8(std::string_view text);
 std::size_t character_start(std::string_view text, std::size_t position);
 
 /// Hands every document with at least one byte to `use`, in order; the views live only during the call.
-/// `text` must be valid UTF-8. InputError "FILE:LINE: …" for a JSONL record that is not as expected. Returns
+/// InputError "FILE:LINE: …" for a JSONL record that is not as expected. Returns
 /// the number of empty ones.
 std::int64_t for_each_document(const TextSource& source, std::string_view text, DocumentKind kind,
                                const std::string& jsonl_field,

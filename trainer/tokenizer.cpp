@@ -1,17 +1,15 @@
 #include "trainer/tokenizer.h"
 
 #include "kernels/error.h"
-#include "model/quote.h"
 
 namespace minichilla {
 namespace {
 
-constexpr std::int32_t kBytes = 256;
+constexpr std::int32_t kBytes = kBytesVocabulary - 1;
 
 class BytesTokenizer : public Tokenizer {
  public:
-  std::string name() const override { return "bytes"; }
-  int vocabulary() const override { return kBytes + 1; }
+  int vocabulary() const override { return kBytesVocabulary; }
   std::int32_t end_of_document() const override { return kBytes; }
 
   void encode(std::string_view text, std::vector<std::int32_t>& ids) const override {
@@ -38,11 +36,6 @@ class BytesTokenizer : public Tokenizer {
 
 std::unique_ptr<Tokenizer> make_bytes_tokenizer() {
   return std::make_unique<BytesTokenizer>();
-}
-
-std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, const std::string& where) {
-  if (name == "bytes") return make_bytes_tokenizer();
-  throw InputError(where + ": found tokenizer " + quote(name) + ", expected 'bytes'");
 }
 
 }  // namespace minichilla

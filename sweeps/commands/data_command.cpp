@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "kernels/error.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
 #include "trainer/corpus.h"
@@ -80,7 +81,7 @@ void print_splits(const CorpusManifest& manifest) {
 
 void print_summary(const std::filesystem::path& folder, const CorpusManifest& manifest) {
   std::printf("corpus     %s\nhash       %s\ntokenizer  %s, vocabulary %d\n", folder.c_str(),
-              manifest.hash.c_str(), manifest.tokenizer.c_str(), manifest.vocabulary);
+              manifest.hash.c_str(), tokenizer_identity(manifest).c_str(), manifest.vocabulary);
   const CorpusOptions& options = manifest.options;
   std::printf("documents  %s%s%s; split by %s, val %g, test %g\n\n", options.documents.c_str(),
               options.jsonl_field.empty() ? "" : ", field ", options.jsonl_field.c_str(),
@@ -158,7 +159,7 @@ void inspect(const InspectOptions& options) {
     if (entry.name != "val") continue;
     json["val_entropy"] = describe_entropy(corpus->split("val"), entry, manifest.vocabulary, print);
   }
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(manifest.tokenizer, options.corpus.string());
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(options.corpus, manifest);
   for (const SplitEntry& entry : manifest.splits) {
     json["samples"][entry.name] = describe_samples(corpus->split(entry.name), entry.name, *tokenizer, print);
   }
@@ -174,6 +175,7 @@ void add_prepare(CLI::App& data, CommandContext& context) {
   CLI::App* app = data.add_subcommand("prepare", "Turn text into a corpus: tokens in memory-mapped shards");
   auto options = std::make_shared<PrepareOptions>();
   auto json_file = std::make_shared<std::string>();
+  auto subword_options = std::make_shared<std::vector<CLI::Option*>>();
   app->add_option(
          "INPUT", options->inputs,
          "UTF-8 text files, or folders searched for .txt and .md (with --documents jsonl: for .jsonl)")
@@ -196,9 +198,28 @@ void add_prepare(CLI::App& data, CommandContext& context) {
       ->type_name("HOW");
   app->add_option("--val", options->val_fraction, "Fraction for validation")->capture_default_str();
   app->add_option("--test", options->test_fraction, "Fraction for testing")->capture_default_str();
-  app->add_option("--tokenizer", options->tokenizer, "bytes: 256 bytes and the end of a document")
+  app->add_option(
+         "--tokenizer", options->tokenizer,
+         "bytes (256 bytes and the end of a document), or sentencepiece (subwords learned from the training "
+         "split; lossless)")
       ->capture_default_str()
       ->type_name("NAME");
+  const auto add_sentencepiece = [&](CLI::Option* option) {
+    subword_options->push_back(option->capture_default_str());
+  };
+  add_sentencepiece(
+      app->add_option("--vocab", options->vocabulary,
+                      "With sentencepiece: token ids in all, bytes and the end of a document included")
+          ->type_name("V"));
+  add_sentencepiece(app->add_option("--model", options->tokenizer_model, "With sentencepiece: bpe or unigram")
+                        ->type_name("KIND"));
+  add_sentencepiece(
+      app->add_option("--tokenizer-bytes", options->tokenizer_bytes,
+                      "With sentencepiece: learn from at most so many bytes, an even sample of the "
+                      "training documents")
+          ->type_name("BYTES"));
+  app->add_flag("--keep-invalid-utf8", options->keep_invalid_utf8,
+                "Keep bytes that are no UTF-8 as byte tokens instead of refusing the file");
   app->add_option("--shard-tokens", options->shard_tokens, "Most tokens in one train-NNN.bin")
       ->capture_default_str();
   app->add_flag("--force", options->force, "Replace a different corpus in CORPUS");
@@ -209,8 +230,16 @@ void add_prepare(CLI::App& data, CommandContext& context) {
       "  minichilla data prepare books/ --output corpora/books\n"
       "  minichilla data prepare tinyshakespeare.txt --documents file --split position --val 0.1 "
       "--output corpora/shakespeare_char\n"
+      "  minichilla data prepare books/ --tokenizer sentencepiece --vocab 1024 --model bpe --output "
+      "corpora/books-1024\n"
       "  minichilla data prepare posts.jsonl --documents jsonl --jsonl-field text --output corpora/posts");
-  app->callback([options, json_file, &context] {
+  app->callback([options, json_file, subword_options, &context] {
+    for (const CLI::Option* option : *subword_options) {
+      if (option->count() > 0 && options->tokenizer == "bytes") {
+        throw InputError(option->get_name() +
+                         ": found with --tokenizer bytes, expected --tokenizer sentencepiece");
+      }
+    }
     options->stop_requested = [&context] { return context.stop.requested() != 0; };
     context.status = prepare(*options, *json_file);
   });

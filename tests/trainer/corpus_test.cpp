@@ -8,7 +8,7 @@
 #include <random>
 
 #include "kernels/error.h"
-#include "tests/temporary_folder.h"
+#include "tests/trainer/corpus_fixture.h"
 #include "trainer/corpus_manifest.h"
 #include "trainer/files.h"
 #include "trainer/token_shard.h"
@@ -19,54 +19,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::vector<std::int32_t> ids_of(const TokenSplit& split) {
-  std::vector<std::int32_t> ids(static_cast<std::size_t>(split.tokens()));
-  split.read(0, split.tokens(), ids.data());
-  return ids;
-}
-
-/// Text with the end of a document shown as '|'.
-std::string text_of(const TokenSplit& split) {
-  std::string text;
-  for (const std::int32_t id : ids_of(split)) text += id == 256 ? '|' : static_cast<char>(id);
-  return text;
-}
-
-std::string paragraphs(int count, unsigned seed = 1) {
-  std::mt19937 random(seed);
-  std::string text;
-  for (int i = 0; i < count; ++i) {
-    text += "Paragraph " + std::to_string(i) + ":";
-    for (int word = 0; word < 60; ++word) text += " " + std::to_string(random() % 100000);
-    text += "\n\n";
-  }
-  return text;
-}
-
-class CorpusTest : public testing::Test {
- protected:
-  CorpusTest() {
-    options_.output = folder_ / "corpus";
-    testing::internal::CaptureStderr();
-  }
-  ~CorpusTest() override { testing::internal::GetCapturedStderr(); }
-
-  PrepareOutcome prepare(const std::string& text) {
-    options_.inputs = {folder_.write("input.txt", text)};
-    return prepare_corpus(options_);
-  }
-  std::string prepare_error(const std::string& text) {
-    return message_of<InputError>([&] { prepare(text); });
-  }
-  std::string open_error() {
-    return message_of<InputError>([&] { open_corpus(options_.output); });
-  }
-  bool has(const std::string& name) const { return std::filesystem::exists(options_.output / name); }
-
-  TemporaryFolder folder_;
-  PrepareOptions options_;
-};
 
 TEST_F(CorpusTest, DocumentsBecomeTokensWithAnEndEach) {
   options_.documents = "file";
@@ -352,7 +304,8 @@ TEST_F(CorpusTest, OptionsAreChecked) {
   };
   EXPECT_THAT(error([](auto& o) { o.split = "positon"; }), HasSubstr("did you mean 'position'?"));
   EXPECT_THAT(error([](auto& o) { o.documents = "files"; }), HasSubstr("did you mean 'file'?"));
-  EXPECT_THAT(error([](auto& o) { o.tokenizer = "bpe"; }), HasSubstr("--tokenizer: found tokenizer 'bpe'"));
+  EXPECT_THAT(error([](auto& o) { o.tokenizer = "bpe"; }),
+              HasSubstr("--tokenizer: found 'bpe', expected bytes or sentencepiece"));
   EXPECT_THAT(error([](auto& o) { o.val_fraction = -0.1; }), HasSubstr("--val"));
   EXPECT_THAT(error([](auto& o) { o.val_fraction = std::nan(""); }), HasSubstr("--val"));
   EXPECT_THAT(error([](auto& o) { o.test_fraction = 1; }), HasSubstr("--test"));
@@ -419,8 +372,9 @@ TEST_F(CorpusTest, ManifestsAreCheckedKeyByKey) {
   };
   EXPECT_THAT(error("/format", "other"), HasSubstr("manifest.json: format: found"));
   EXPECT_THAT(error("/format_version", 2), HasSubstr("manifest.json: format_version: found '2', expected 1"));
-  EXPECT_THAT(error("/tokenizer", "bpe"), HasSubstr("hash"));
-  EXPECT_THAT(error("/vocabulary", 258), HasSubstr("hash"));
+  EXPECT_THAT(error("/tokenizer", "bpe"), HasSubstr("tokenizer: found '\"bpe\"', expected \"bytes\" or"));
+  EXPECT_THAT(error("/vocabulary", 258),
+              HasSubstr("vocabulary: found '258', expected a whole number from 257"));
   EXPECT_THAT(error("/vocabulary", "257"), HasSubstr("vocabulary: found '\"257\"', expected a whole number"));
   EXPECT_THAT(error("/hash", "abc"), HasSubstr("expected 64 hexadecimal digits"));
   EXPECT_THAT(error("/splits", nlohmann::json::array()), HasSubstr("splits: found array"));

@@ -13,7 +13,6 @@ using testing::HasSubstr;
 
 TEST(Tokenizer, BytesHaveTheirOwnIdsAndOneMoreEndsADocument) {
   const auto tokenizer = make_bytes_tokenizer();
-  EXPECT_EQ(tokenizer->name(), "bytes");
   EXPECT_EQ(tokenizer->vocabulary(), 257);
   EXPECT_EQ(tokenizer->end_of_document(), 256);
   std::vector<std::int32_t> ids;
@@ -47,12 +46,6 @@ TEST(Tokenizer, IdsOutsideTheVocabularyAreRefused) {
   const auto tokenizer = make_bytes_tokenizer();
   EXPECT_THAT(message_of<InputError>([&] { tokenizer->decode({97, 257}); }), HasSubstr("257"));
   EXPECT_THAT(message_of<InputError>([&] { tokenizer->decode({-1}); }), HasSubstr("-1"));
-}
-
-TEST(Tokenizer, IsFoundByName) {
-  EXPECT_EQ(make_tokenizer("bytes", "here")->name(), "bytes");
-  const std::string message = message_of<InputError>([] { make_tokenizer("byte", "manifest.json"); });
-  EXPECT_THAT(message, HasSubstr("manifest.json: found tokenizer 'byte', expected 'bytes'"));
 }
 
 }  // namespace
