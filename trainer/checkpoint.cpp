@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kCheckpointFormat = 1;
+constexpr int kCheckpointFormat = 2;
 constexpr std::size_t kKept = 2;
 const char* const kTemporary = ".tmp-";
 const char* const kModelFile = "model.safetensors";
@@ -67,6 +67,7 @@ std::string state_json(const CheckpointState& state) {
                                        {"train_s", state.train_s},
                                        {"config_hash", state.config_hash},
                                        {"corpus_hash", state.corpus_hash},
+                                       {"tokenizer", state.tokenizer},
                                        {"numerics_id", state.numerics_id},
                                        {"version", MINICHILLA_VERSION}};
   return json.dump(2) + "\n";
@@ -90,8 +91,23 @@ CheckpointState parse_state(const std::string& text, const std::string& where) {
   state.train_s = json_number(json, "train_s", where);
   state.config_hash = json_text(json, "config_hash", where);
   state.corpus_hash = json_text(json, "corpus_hash", where);
+  state.tokenizer = json_text(json, "tokenizer", where);
   state.numerics_id = json_text(json, "numerics_id", where);
   return state;
+}
+
+/// A checkpoint goes on only with the text and the config that it was made with.
+void check_origin(const fs::path& folder, const CheckpointState& found, const CheckpointState& expected) {
+  const auto check = [&](const char* what, const std::string& ours, const std::string& theirs,
+                         const char* way_out) {
+    if (ours == theirs) return;
+    throw InputError(folder.string() + ": found a checkpoint " + what + theirs + ", expected " + ours +
+                     ": give " + way_out + ", or another --output");
+  };
+  check("with tokenizer ", expected.tokenizer, found.tokenizer, "a corpus with that tokenizer");
+  check("trained on corpus ", expected.corpus_hash.substr(0, 12), found.corpus_hash.substr(0, 12),
+        "the same corpus");
+  check("of config ", expected.config_hash.substr(0, 12), found.config_hash.substr(0, 12), "the same config");
 }
 
 /// A line of the marker, in the form that sha256sum prints and checks.
@@ -124,6 +140,15 @@ void create_folders(const fs::path& folder) {
 }
 
 }  // namespace
+
+std::string checkpoint_fault(const fs::path& folder) {
+  try {
+    verify(folder);
+    return "";
+  } catch (const std::runtime_error& error) {  // BrokenCheckpoint, or IoError for a file that is not there
+    return error.what();
+  }
+}
 
 Checkpoints::Checkpoints(const fs::path& run, const ParameterTable& table)
     : folder_(run / "checkpoints"), table_(table) {}
@@ -179,23 +204,14 @@ void Checkpoints::prune(std::int64_t newest, std::size_t kept) const {
   }
 }
 
-CheckpointState Checkpoints::load_one(const fs::path& folder, const std::string& config_hash,
-                                      const std::string& corpus_hash, FlatArrays& arrays) const {
+CheckpointState Checkpoints::load_one(const fs::path& folder, const CheckpointState& expected,
+                                      FlatArrays& arrays) const {
   try {
     verify(folder);
     const fs::path state_path = folder / kStateFile, model_path = folder / kModelFile,
                    optimizer_path = folder / kOptimizerFile;
     const CheckpointState state = parse_state(read_file(state_path), state_path.string());
-    if (state.corpus_hash != corpus_hash) {
-      throw InputError(folder.string() + ": found a checkpoint trained on corpus " +
-                       state.corpus_hash.substr(0, 12) + ", expected " + corpus_hash.substr(0, 12) +
-                       ": give the same corpus, or another --output");
-    }
-    if (state.config_hash != config_hash) {
-      throw InputError(folder.string() + ": found a checkpoint of config " + state.config_hash.substr(0, 12) +
-                       ", expected " + config_hash.substr(0, 12) +
-                       ": give the same config, or another --output");
-    }
+    check_origin(folder, state, expected);
     const MappedFile model_bytes(model_path), optimizer_bytes(optimizer_path);
     const SafetensorsFile model = parse_safetensors(model_bytes.bytes(), model_path.string());
     const SafetensorsFile optimizer = parse_safetensors(optimizer_bytes.bytes(), optimizer_path.string());
@@ -210,13 +226,26 @@ CheckpointState Checkpoints::load_one(const fs::path& folder, const std::string&
   }
 }
 
-std::optional<CheckpointState> Checkpoints::load(const std::string& config_hash,
-                                                 const std::string& corpus_hash, FlatArrays& arrays,
+CheckpointState Checkpoints::load_from(const fs::path& folder, const CheckpointState& expected,
+                                       FlatArrays& arrays) const {
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) {
+    throw InputError(folder.string() +
+                     ": found no such folder, expected a checkpoint such as RUN/checkpoints/100");
+  }
+  try {
+    return load_one(folder, expected, arrays);
+  } catch (const BrokenCheckpoint& broken) {
+    throw InputError(broken.what());
+  }
+}
+
+std::optional<CheckpointState> Checkpoints::load(const CheckpointState& expected, FlatArrays& arrays,
                                                  const Warn& warn) {
   const std::vector<std::int64_t> steps = numbered_folders(folder_);
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
-      return load_one(folder_ / std::to_string(*step), config_hash, corpus_hash, arrays);
+      return load_one(folder_ / std::to_string(*step), expected, arrays);
     } catch (const BrokenCheckpoint& error) {
       broken_.insert(*step);
       warn(std::string(error.what()) + "; looking for an older checkpoint");

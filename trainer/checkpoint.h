@@ -29,8 +29,13 @@ struct CheckpointState {
   double wall_s = 0;          ///< so far, over all attempts
   double train_s = 0;         ///< of it spent in training steps
   std::string config_hash, corpus_hash;
+  std::string tokenizer;    ///< Corpus::tokenizer()
   std::string numerics_id;  ///< "a", or "a+b" when the run went on under another one
 };
+
+/// Why the checkpoint in `folder` cannot be used: no marker, a missing file, a checksum that does not match;
+/// empty when it is whole.
+std::string checkpoint_fault(const std::filesystem::path& folder);
 
 class Checkpoints {
  public:
@@ -44,17 +49,21 @@ class Checkpoints {
   void save(const CheckpointState& state, const FlatArrays& arrays) const;
 
   /// The newest checkpoint that is whole, into `arrays`; nothing when there is none. A broken one is passed
-  /// over with a warning. InputError when it is whole but of another config, corpus or format.
-  std::optional<CheckpointState> load(const std::string& config_hash, const std::string& corpus_hash,
-                                      FlatArrays& arrays, const Warn& warn);
+  /// over with a warning. InputError when it is whole but of another config, corpus, tokenizer or format than
+  /// `expected` says.
+  std::optional<CheckpointState> load(const CheckpointState& expected, FlatArrays& arrays, const Warn& warn);
+
+  /// The checkpoint in `folder`, which may be another run's. InputError when it is broken, or as load().
+  CheckpointState load_from(const std::filesystem::path& folder, const CheckpointState& expected,
+                            FlatArrays& arrays) const;
 
   /// Removes all but the `kept` newest whole checkpoints up to step `newest`, and what killed writers left
   /// behind.
   void prune(std::int64_t newest, std::size_t kept) const;
 
  private:
-  CheckpointState load_one(const std::filesystem::path& folder, const std::string& config_hash,
-                           const std::string& corpus_hash, FlatArrays& arrays) const;
+  CheckpointState load_one(const std::filesystem::path& folder, const CheckpointState& expected,
+                           FlatArrays& arrays) const;
 
   std::filesystem::path folder_;
   const ParameterTable& table_;

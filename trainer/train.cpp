@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "kernels/error.h"
 #include "model/flops.h"
@@ -65,7 +66,9 @@ class Training {
   Outcome go(StopToken stop);
 
  private:
+  std::optional<CheckpointState> find_checkpoint(const CheckpointState& origin, FlatArrays& arrays);
   void restore();
+  std::string diagnosis();
   bool train_step();
   bool evaluate();
   void save_checkpoint();
@@ -123,26 +126,31 @@ Training::Training(const RunConfig& config, TrainContext& context, const std::fi
       tokens_(static_cast<std::size_t>(config.train.batch_tokens)),
       targets_(tokens_.size()) {}
 
+std::optional<CheckpointState> Training::find_checkpoint(const CheckpointState& origin, FlatArrays& arrays) {
+  if (!context_.resume_from.empty()) return checkpoints_.load_from(context_.resume_from, origin, arrays);
+  return checkpoints_.load(origin, arrays,
+                           [this](const std::string& message) { attempt_.log().warn(message); });
+}
+
 void Training::restore() {
-  const std::string& corpus_hash = context_.corpus.hash();
-  const std::string config_id = config_hash(config_, corpus_hash);
-  const std::string numerics = numerics_id(config_, corpus_hash, context_.device);
+  CheckpointState origin;
+  origin.corpus_hash = context_.corpus.hash();
+  origin.tokenizer = context_.corpus.tokenizer();
+  origin.config_hash = config_hash(config_, origin.corpus_hash);
+  origin.numerics_id = numerics_id(config_, origin.corpus_hash, context_.device);
   FlatArrays arrays;
-  const auto warn = [this](const std::string& message) { attempt_.log().warn(message); };
-  if (const auto found = checkpoints_.load(config_id, corpus_hash, arrays, warn)) {
+  if (const auto found = find_checkpoint(origin, arrays)) {
     step_.upload(arrays);
     state_ = *found;
-    if (!state_.numerics_id.ends_with(numerics)) {
+    if (!state_.numerics_id.ends_with(origin.numerics_id)) {
       attempt_.log().warn(
-          "goes on under numerics {}, began under {}: bits may differ from an undisturbed run", numerics,
-          state_.numerics_id);
-      state_.numerics_id += "+" + numerics;
+          "goes on under numerics {}, began under {}: bits may differ from an undisturbed run",
+          origin.numerics_id, state_.numerics_id);
+      state_.numerics_id += "+" + origin.numerics_id;
     }
   } else {
     step_.initialise(config_.train.seed);
-    state_.config_hash = config_id;
-    state_.corpus_hash = corpus_hash;
-    state_.numerics_id = numerics;
+    state_ = origin;
   }
   first_step_ = saved_step_ = state_.step;
   wall_before_s_ = state_.wall_s;
@@ -170,6 +178,14 @@ Outcome Training::go(StopToken stop) {
   return publish("done", "");
 }
 
+/// What a diverged run leaves to look at: where the trouble stands, and where it was not there yet.
+std::string Training::diagnosis() {
+  const std::string where = step_.first_non_finite();
+  return (where.empty() ? "" : "; not finite: " + where) +
+         (saved_step_ > 0 ? "; last good checkpoint: checkpoints/" + std::to_string(saved_step_)
+                          : "; no checkpoint was written before");
+}
+
 /// False when loss or gradient was not finite: then nothing was updated and the run is over.
 bool Training::train_step() {
   const double begin = seconds_now();
@@ -182,7 +198,7 @@ bool Training::train_step() {
   const double taken_s = seconds_now() - begin;
   if (!after.finite) {
     failure_ = "step " + std::to_string(number) + " of " + std::to_string(steps_) + ": loss " +
-               in_words(loss) + ", gradient norm " + in_words(after.gradient_norm) +
+               in_words(loss) + ", gradient norm " + in_words(after.gradient_norm) + diagnosis() +
                "; the step was not taken";
     return false;
   }
@@ -213,7 +229,7 @@ bool Training::evaluate() {
   const Evaluation evaluation = evaluator_.run();
   if (!std::isfinite(evaluation.loss)) {
     failure_ = "validation after step " + std::to_string(state_.step) + " of " + std::to_string(steps_) +
-               ": loss " + in_words(evaluation.loss);
+               ": loss " + in_words(evaluation.loss) + diagnosis();
     return false;
   }
   state_.val_loss = evaluation.loss;
@@ -302,7 +318,11 @@ Outcome Training::publish(const std::string& status, const std::string& reason) 
 Outcome train(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
               StopToken stop) {
   check_same_config(config, run);
-  if (const auto result = read_result(run)) return outcome_of(*result);
+  if (const auto result = read_result(run)) {
+    if (context.resume_from.empty()) return outcome_of(*result);
+    throw InputError("--resume-from: " + run.string() + " has ended (" + result->status +
+                     "), expected another --output for a run that begins at a checkpoint");
+  }
   Attempt attempt(run);
   try {
     if (const auto result = read_result(run)) {  // published between the look and the claim

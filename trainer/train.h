@@ -37,7 +37,10 @@ struct Progress {
 struct TrainContext {
   Device& device;
   const Corpus& corpus;
-  std::function<void(const Progress&)> on_progress;  ///< may be empty
+  std::function<void(const Progress&)> on_progress = {};  ///< may be empty
+  /// A checkpoint's folder, of this run or of another one of the same config and corpus, to begin with
+  /// instead of the run's own newest one; empty: none.
+  std::filesystem::path resume_from = {};
 };
 
 struct Outcome {
@@ -49,9 +52,9 @@ struct Outcome {
 
 /// Trains `config` (resolved) in the run folder `run`: starts an attempt, goes on from the newest good
 /// checkpoint, logs, checkpoints, and publishes result.json. Knows no signals, no exit and no other runs. A
-/// run that already has a result returns it at once. InputError: a run folder or checkpoint of another config
-/// or corpus; RunBusyError (an InputError): another process trains this run; IoError: disk full and the like
-/// (what was checkpointed stays good).
+/// run that already has a result returns it at once (with resume_from: InputError). InputError: a run folder
+/// or checkpoint of another config or corpus; RunBusyError (an InputError): another process trains this run;
+/// IoError: disk full and the like (what was checkpointed stays good).
 Outcome train(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
               StopToken stop);
 

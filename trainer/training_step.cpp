@@ -1,5 +1,7 @@
 #include "trainer/training_step.h"
 
+#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "kernels/ops.h"
@@ -13,6 +15,26 @@ std::size_t bytes_of_floats(std::int64_t count) {
 
 std::int64_t norm_blocks(std::int64_t elements) {
   return (elements + Operations::kNormBlock - 1) / Operations::kNormBlock;
+}
+
+/// The first element of `flat` that is not finite, and in how many tensors there are some.
+std::string non_finite_in(const ParameterTable& table, const std::vector<float>& flat, const char* what) {
+  std::string first;
+  int tensors = 0;
+  for (const ParameterTensor& tensor : table.tensors()) {
+    const auto begin = flat.begin() + tensor.offset, end = begin + tensor.count();
+    const auto found = std::find_if(begin, end, [](float value) { return !std::isfinite(value); });
+    if (found == end) continue;
+    if (tensors++ == 0) {
+      const char* value = std::isnan(*found) ? "nan" : *found > 0 ? "inf" : "-inf";
+      first = std::string(what) + " " + tensor.name + "[" + std::to_string(found - begin) + "] = " + value;
+    }
+  }
+  if (tensors > 1) {
+    first +=
+        " (in " + std::to_string(tensors) + " of " + std::to_string(table.tensors().size()) + " tensors)";
+  }
+  return first;
 }
 
 }  // namespace
@@ -81,6 +103,16 @@ StepState TrainingStep::run(std::span<const std::int32_t> tokens, std::span<cons
   device_.synchronize();
   device_.download(&state, state_.as<StepState>(), sizeof state);
   return state;
+}
+
+std::string TrainingStep::first_non_finite() {
+  device_.synchronize();
+  std::vector<float> flat(static_cast<std::size_t>(flat_size_));
+  device_.download(flat.data(), model_.weights(), bytes_of_floats(flat_size_));
+  const std::string weight = non_finite_in(model_.parameters(), flat, "weight");
+  if (!weight.empty()) return weight;
+  device_.download(flat.data(), slots_[0], bytes_of_floats(flat_size_));
+  return non_finite_in(model_.parameters(), flat, "gradient of");
 }
 
 void TrainingStep::accumulate_slot(Lane& lane, int slot) {

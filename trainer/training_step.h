@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kernels/device.h"
@@ -40,6 +41,11 @@ class TrainingStep {
   /// ids. Returns the device's state after it; when `finite` is 0 no value was updated.
   StepState run(std::span<const std::int32_t> tokens, std::span<const std::int32_t> targets,
                 double learning_rate, std::int64_t step);
+
+  /// After a step that was not finite: the first weight that is not, "weight layers.0.mlp.up.bias[17] = nan",
+  /// or else the first gradient of that step; with the number of tensors when there are more. Empty when all
+  /// of them are finite, as when their squares overflowed.
+  std::string first_non_finite();
 
  private:
   void accumulate_slot(Lane& lane, int slot);

@@ -7,7 +7,7 @@ namespace minichilla {
 
 /// Stateless; each operation is defined in the file that is named after it. Safe to call from any number of
 /// threads.
-class CpuOperations final : public Operations {
+class CpuOperations : public Operations {
  public:
   void clear(Lane& lane, void* data, std::size_t bytes) const override;
 

@@ -26,7 +26,7 @@ using Json = nlohmann::ordered_json;
 constexpr double kCalibrationSeconds = 2;
 
 struct TrainOptions {
-  std::string config_file, output, json_file;
+  std::string config_file, output, json_file, resume_from;
   std::vector<std::string> assignments;
   int threads = 0;  ///< 0: as many as help
   bool dry_run = false, quiet = false;
@@ -189,7 +189,8 @@ int report(const TrainOptions& options, const Outcome& outcome) {
 Outcome train_with_progress(const TrainOptions& options, const Request& request, StopToken stop) {
   const std::unique_ptr<Device> device = make_cpu_device(request.threads);
   ProgressLine progress;
-  TrainContext context{*device, *request.corpus, {}};
+  TrainContext context{*device, *request.corpus};
+  context.resume_from = options.resume_from;
   if (!options.quiet) {
     context.on_progress = [&](const Progress& now) { progress.update(progress_text(now)); };
   }
@@ -217,12 +218,20 @@ void add_train_command(CLI::App& app, CommandContext& context) {
       ->add_option("--json", options->json_file,
                    "Write the result (with --dry-run: the plan) there as JSON ('-': stdout)")
       ->type_name("FILE");
+  command
+      ->add_option("--resume-from", options->resume_from,
+                   "Begin at this checkpoint, of RUN or of another run of the same config and corpus, "
+                   "instead of RUN's "
+                   "newest one")
+      ->type_name("CHECKPOINT");
   command->add_flag("--quiet", options->quiet, "No progress on stderr");
   command->footer(
       "Examples:\n"
       "  minichilla train configs/shakespeare_char.yaml --dry-run\n"
       "  minichilla train configs/shakespeare_char.yaml --output runs/shakespeare "
       "--set train.optimizer.learning_rate=0.002\n"
+      "  minichilla train configs/shakespeare_char.yaml --output runs/again "
+      "--resume-from runs/shakespeare/checkpoints/1000\n"
       "Exit status: 0 done, 2 bad input, 3 diverged, 74 input/output, 75 interrupted (the same command goes "
       "on).");
   command->callback([options, output, &context] {

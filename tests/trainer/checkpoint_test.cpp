@@ -43,6 +43,7 @@ class CheckpointTest : public FolderTest {
     state.train_s = 1.25;
     state.config_hash = "config";
     state.corpus_hash = "corpus";
+    state.tokenizer = "bytes";
     state.numerics_id = "0123456789ab";
     return state;
   }
@@ -52,7 +53,7 @@ class CheckpointTest : public FolderTest {
     Checkpoints reader(folder_, table_);
     FlatArrays arrays;
     const auto state =
-        reader.load("config", "corpus", arrays, [this](const std::string& w) { warnings_.push_back(w); });
+        reader.load(state_of(0), arrays, [this](const std::string& w) { warnings_.push_back(w); });
     if (!state) return -1;
     const FlatArrays expected = arrays_of(state->step);
     EXPECT_EQ(arrays.weights, expected.weights);
@@ -85,7 +86,7 @@ TEST_F(CheckpointTest, ReadsBackEveryBit) {
   state.tail_loss_sum = 0.7 + 0.1;
   checkpoints_.save(state, arrays_of(7));
   FlatArrays arrays;
-  const CheckpointState back = checkpoints_.load("config", "corpus", arrays, {}).value();
+  const CheckpointState back = checkpoints_.load(state_of(0), arrays, {}).value();
   EXPECT_EQ(back.step, 7);
   EXPECT_EQ(back.sequences, 56);
   EXPECT_EQ(back.tail_loss_sum, 0.7 + 0.1);
@@ -101,7 +102,7 @@ TEST_F(CheckpointTest, ReadsBackEveryBit) {
 TEST_F(CheckpointTest, NoEvaluationYetReadsBackAsNone) {
   save(1);
   FlatArrays arrays;
-  const CheckpointState back = checkpoints_.load("config", "corpus", arrays, {}).value();
+  const CheckpointState back = checkpoints_.load(state_of(0), arrays, {}).value();
   EXPECT_TRUE(std::isnan(back.val_loss));
   EXPECT_EQ(back.val_step, 0);
 }
@@ -166,7 +167,7 @@ TEST_F(CheckpointTest, ABrokenOneNeverDisplacesAGoodOne) {
   flip_bit(file(10, "model.safetensors"), 500);
   FlatArrays arrays;
   Checkpoints resumed(folder_, table_);
-  ASSERT_EQ(resumed.load("config", "corpus", arrays, [](const std::string&) {})->step, 5);
+  ASSERT_EQ(resumed.load(state_of(0), arrays, [](const std::string&) {})->step, 5);
   resumed.save(state_of(12), arrays_of(12));
   EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(5, 12));
   EXPECT_EQ(loaded_step(), 12);
@@ -195,14 +196,40 @@ TEST_F(CheckpointTest, WhatAKilledWriterLeftIsRemoved) {
   EXPECT_EQ(loaded_step(), 5);
 }
 
-TEST_F(CheckpointTest, AnotherConfigOrCorpusIsRefused) {
+TEST_F(CheckpointTest, AnotherConfigCorpusOrTokenizerIsRefused) {
   save(5);
   FlatArrays arrays;
-  const auto load = [&](const std::string& config, const std::string& corpus) {
-    return message_of<InputError>([&] { checkpoints_.load(config, corpus, arrays, {}); });
+  const auto error = [&](auto change) {
+    CheckpointState expected = state_of(0);
+    change(expected);
+    const std::string message = message_of<InputError>([&] { checkpoints_.load(expected, arrays, {}); });
+    EXPECT_EQ(message, message_of<InputError>(
+                           [&] { checkpoints_.load_from(folder_ / "checkpoints" / "5", expected, arrays); }));
+    return message;
   };
-  EXPECT_THAT(load("other", "corpus"), HasSubstr("found a checkpoint of config config, expected other"));
-  EXPECT_THAT(load("config", "other"), HasSubstr("trained on corpus corpus, expected other"));
+  EXPECT_THAT(error([](auto& e) { e.config_hash = "other"; }),
+              HasSubstr("found a checkpoint of config config, expected other"));
+  EXPECT_THAT(error([](auto& e) { e.corpus_hash = "other"; }),
+              HasSubstr("trained on corpus corpus, expected other"));
+  EXPECT_THAT(
+      error([](auto& e) { e.corpus_hash = e.tokenizer = "sentencepiece-bpe-1024-12345678"; }),
+      HasSubstr("found a checkpoint with tokenizer bytes, expected sentencepiece-bpe-1024-12345678: give a "
+                "corpus with that tokenizer"));
+}
+
+TEST_F(CheckpointTest, OneFolderCanBeAskedFor) {
+  save(5);
+  save(9);
+  FlatArrays arrays;
+  EXPECT_EQ(checkpoints_.load_from(file(5, ""), state_of(0), arrays).step, 5);
+  EXPECT_EQ(arrays.weights, arrays_of(5).weights);
+  const auto error = [&](const std::filesystem::path& folder) {
+    return message_of<InputError>([&] { checkpoints_.load_from(folder, state_of(0), arrays); });
+  };
+  EXPECT_THAT(error(folder_ / "checkpoints" / "6"),
+              HasSubstr("checkpoints/6: found no such folder, expected"));
+  std::filesystem::remove(file(5, "complete"));
+  EXPECT_THAT(error(file(5, "")), HasSubstr("was never completed"));
 }
 
 TEST_F(CheckpointTest, BelowAFileGivesIoError) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/temporary_folder.h"
+#include "trainer/checkpoint.h"
 #include "trainer/corpus.h"
 #include "trainer/files.h"
 #include "trainer/run_config.h"
@@ -91,10 +92,12 @@ class RunTest : public FolderTest {
   Outcome train_run(const std::string& name, const RunConfig& config, int stop_after = 0, int lanes = 1) {
     const std::unique_ptr<Device> device = make_cpu_device(lanes);
     std::atomic<int> signal{0};
-    TrainContext context{*device, corpus_, [&](const Progress& progress) {
+    TrainContext context{*device, corpus_,
+                         [&](const Progress& progress) {
                            losses_.push_back(progress.loss);
                            if (progress.step == stop_after) signal = 15;
-                         }};
+                         },
+                         resume_from_};
     return train(resolved(config, corpus_), context, folder_ / name, StopToken(&signal));
   }
 
@@ -106,8 +109,18 @@ class RunTest : public FolderTest {
   }
 
   MemoryCorpus corpus_{4000, 300};
-  std::vector<double> losses_;  ///< of all steps that were trained
+  std::vector<double> losses_;         ///< of all steps that were trained
+  std::filesystem::path resume_from_;  ///< handed to train()
 };
+
+/// What a checkpoint of such a run has to say of its origin.
+inline CheckpointState origin_of(const RunConfig& config, const Corpus& corpus) {
+  CheckpointState origin;
+  origin.config_hash = config_hash(config, corpus.hash());
+  origin.corpus_hash = corpus.hash();
+  origin.tokenizer = corpus.tokenizer();
+  return origin;
+}
 
 /// Two results that agree in all but times.
 inline void expect_same_result(const RunResult& a, const RunResult& b) {

@@ -203,39 +203,6 @@ TEST_F(TrainTest, KilledAndResumedGivesTheSameBits) {
   }
 }
 
-/// Puts a not-a-number into the weights of a run's newest checkpoint, checksums and all.
-void poison_newest_checkpoint(const fs::path& run, const RunConfig& config, const std::string& corpus_hash) {
-  const ParameterTable table(config.model, MemoryCorpus::kVocabulary);
-  Checkpoints checkpoints(run, table);
-  FlatArrays arrays;
-  const CheckpointState state =
-      checkpoints.load(config_hash(config, corpus_hash), corpus_hash, arrays, {}).value();
-  arrays.weights[static_cast<std::size_t>(table.at("final_norm.weight").offset)] =
-      std::numeric_limits<float>::quiet_NaN();
-  checkpoints.save(state, arrays);
-}
-
-TEST_F(TrainTest, ADivergedRunUpdatesNothingAndIsNeverResumed) {
-  const RunConfig config = resolved(tiny_config(), corpus_);
-  train_run("run", config, 7);
-  poison_newest_checkpoint(folder_ / "run", config, corpus_.hash());
-  const std::string before = read_file(folder_ / "run" / "checkpoints" / "7" / "model.safetensors");
-  losses_.clear();
-  const Outcome outcome = train_run("run", config);
-  EXPECT_EQ(outcome.kind, Outcome::Kind::diverged);
-  EXPECT_THAT(outcome.message, ::testing::AllOf(HasSubstr("step 8 of 24"), HasSubstr("not taken")));
-  EXPECT_EQ(outcome.result.status, "diverged");
-  EXPECT_EQ(outcome.result.steps, 7);
-  EXPECT_TRUE(std::isnan(outcome.result.val_loss));
-  EXPECT_EQ(read_run(folder_ / "run").state, RunState::diverged);
-  EXPECT_EQ(read_outcome(newest_attempt(folder_ / "run"))->status, "diverged");
-  EXPECT_EQ(steps_of("run"), up_to(7));
-  EXPECT_EQ(read_file(folder_ / "run" / "checkpoints" / "7" / "model.safetensors"), before);
-  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::diverged);
-  EXPECT_EQ(read_run(folder_ / "run").attempts, 2);
-  EXPECT_TRUE(losses_.empty());
-}
-
 TEST_F(TrainTest, AnExplodingRunEndsAsDiverged) {
   RunConfig config = tiny_config();
   config.train.optimizer.learning_rate = 1000;
@@ -279,14 +246,34 @@ TEST_F(TrainTest, AnotherCorpusIsRefused) {
   EXPECT_EQ(train_run("run", tiny_config()).kind, Outcome::Kind::done);
 }
 
+TEST_F(TrainTest, BeginsAtTheCheckpointThatWasAskedFor) {
+  RunConfig config = tiny_config();
+  config.train.checkpoint.every = {Interval::Unit::steps, 6};
+  train_run("whole", config);
+  train_run("run", config, 14);  // checkpoints after steps 12 and 14
+  const fs::path asked = folder_ / "run" / "checkpoints" / "12";
+  losses_.clear();
+  resume_from_ = asked;
+  EXPECT_EQ(train_run("other", config).kind, Outcome::Kind::done);
+  EXPECT_EQ(losses_.size(), 12u);
+  EXPECT_EQ(final_bits("other", config), final_bits("whole", config));
+  EXPECT_EQ(read_metrics(folder_ / "other").front().step, 13);
+  EXPECT_EQ(train_run("run", config, 16).kind, Outcome::Kind::interrupted);  // gives up its steps 13 and 14
+  EXPECT_EQ(steps_of("run"), up_to(16));
+  EXPECT_THAT(message_of<InputError>([&] { train_run("whole", config); }),
+              HasSubstr("has ended (done), expected another --output"));
+  config.train.seed = 2;
+  resume_from_ = folder_ / "whole" / "checkpoints" / "24";
+  EXPECT_THAT(message_of<InputError>([&] { train_run("third", config); }), HasSubstr("checkpoint of config"));
+}
+
 TEST_F(TrainTest, GoingOnUnderOtherNumericsIsFlagged) {
   const RunConfig config = resolved(tiny_config(), corpus_);
   train_run("run", config, 6);
   const ParameterTable table(config.model, MemoryCorpus::kVocabulary);
   Checkpoints checkpoints(folder_ / "run", table);
   FlatArrays arrays;
-  CheckpointState state =
-      checkpoints.load(config_hash(config, corpus_.hash()), corpus_.hash(), arrays, {}).value();
+  CheckpointState state = checkpoints.load(origin_of(config, corpus_), arrays, {}).value();
   const std::string own = state.numerics_id;
   state.numerics_id = "ffffffffffff";
   checkpoints.save(state, arrays);

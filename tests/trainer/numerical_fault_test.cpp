@@ -1,0 +1,163 @@
+// Values that are not finite, put where a run meets them: into a batch on its way through the model, a
+// gradient, a weight.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "kernels/cpu/cpu_operations.h"
+#include "tests/trainer/run_fixture.h"
+#include "trainer/attempt.h"
+#include "trainer/checkpoint.h"
+
+namespace minichilla {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+enum class Place { batch, gradient };
+
+/// The CPU's operations, one of whose results gets one bad value once.
+class PoisonedOperations : public CpuOperations {
+ public:
+  Place place = Place::batch;
+  float value = 0;
+  mutable int calls_before = 0;  ///< of the poisoned operation; it strikes when this reaches 0
+
+  void embed(Lane& lane, int B, int T, int C, const std::int32_t* tokens, const float* token_embedding,
+             const float* position_embedding, float* out) const override {
+    CpuOperations::embed(lane, B, T, C, tokens, token_embedding, position_embedding, out);
+    if (place == Place::batch && calls_before-- == 0) out[3] = value;
+  }
+  void embed_backward(Lane& lane, int B, int T, int C, const std::int32_t* tokens, const float* d_out,
+                      float* d_token_embedding, float* d_position_embedding) const override {
+    CpuOperations::embed_backward(lane, B, T, C, tokens, d_out, d_token_embedding, d_position_embedding);
+    if (place == Place::gradient && calls_before-- == 0) d_position_embedding[5] = value;
+  }
+};
+
+/// The CPU device with those operations.
+class PoisonedDevice : public Device {
+ public:
+  PoisonedOperations poisoned;
+
+  std::string name() const override { return device_->name(); }
+  int lanes() const override { return device_->lanes(); }
+  const Operations& operations() const override { return poisoned; }
+  Buffer allocate(std::size_t bytes) override { return device_->allocate(bytes); }
+  void upload(void* device, const void* host, std::size_t bytes) override {
+    device_->upload(device, host, bytes);
+  }
+  void download(void* host, const void* device, std::size_t bytes) override {
+    device_->download(host, device, bytes);
+  }
+  void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
+    device_->for_each_task(tasks, work);
+  }
+  void synchronize() override { device_->synchronize(); }
+  std::string numerics() const override { return device_->numerics(); }
+
+ private:
+  std::unique_ptr<Device> device_ = make_cpu_device(1);
+};
+
+class NumericalFaultTest : public RunTest {
+ protected:
+  /// Trains tiny_config() (checkpoints after steps 10 and 20) with `value` put into `place` in step `step`.
+  Outcome poisoned_run(const std::string& name, Place place, float value, int step) {
+    const RunConfig config = resolved(tiny_config(), corpus_);
+    PoisonedDevice device;
+    device.poisoned.place = place;
+    device.poisoned.value = value;
+    const int micro_batches = static_cast<int>(config.train.batch_tokens) /
+                              (config.train.micro_batch * config.model.context_length);
+    device.poisoned.calls_before = (step - 1) * micro_batches + 1;
+    if (place == Place::batch) device.poisoned.calls_before += evaluations_before(step, config);
+    TrainContext context{device, corpus_};
+    return train(config, context, folder_ / name, {});
+  }
+
+ private:
+  /// Forward passes of the evaluations (every quarter of the run) before a step.
+  static int evaluations_before(int step, const RunConfig& config) {
+    const int quarter = static_cast<int>(config.train.steps()) / 4;
+    const int windows = static_cast<int>(config.train.evaluate.tokens) / config.model.context_length;
+    return (step - 1) / quarter * ((windows + config.train.micro_batch - 1) / config.train.micro_batch);
+  }
+};
+
+TEST_F(NumericalFaultTest, ABadValueInABatchEndsTheRunBeforeItTouchesAWeight) {
+  for (const float value : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+    const std::string name = "batch " + std::to_string(value);
+    const Outcome outcome = poisoned_run(name, Place::batch, value, 14);
+    ASSERT_EQ(outcome.kind, Outcome::Kind::diverged) << name;
+    EXPECT_THAT(
+        outcome.message,
+        AllOf(HasSubstr("step 14 of 24: loss not a number"), HasSubstr("gradient of "),
+              HasSubstr("last good checkpoint: checkpoints/10"), HasSubstr("the step was not taken")));
+    EXPECT_EQ(read_outcome(newest_attempt(folder_ / name))->reason, outcome.message);
+    EXPECT_EQ(outcome.result.steps, 13);
+  }
+}
+
+TEST_F(NumericalFaultTest, ABadGradientIsNamed) {
+  for (const float value : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+    const std::string name = "gradient " + std::to_string(value);
+    const Outcome outcome = poisoned_run(name, Place::gradient, value, 7);
+    ASSERT_EQ(outcome.kind, Outcome::Kind::diverged) << name;
+    EXPECT_THAT(outcome.message,
+                AllOf(HasSubstr("step 7 of 24"),
+                      HasSubstr("not finite: gradient of position_embedding[5] = " + std::to_string(value)),
+                      HasSubstr("no checkpoint was written before")));
+    EXPECT_EQ(outcome.result.steps, 6);
+  }
+}
+
+/// Puts a value into the weights of a run's newest checkpoint, checksums and all.
+void poison_newest_checkpoint(const std::filesystem::path& run, const RunConfig& config, const Corpus& corpus,
+                              float value) {
+  const ParameterTable table(config.model, corpus.vocabulary());
+  Checkpoints checkpoints(run, table);
+  FlatArrays arrays;
+  const CheckpointState state = checkpoints.load(origin_of(config, corpus), arrays, {}).value();
+  arrays.weights[static_cast<std::size_t>(table.at("final_norm.weight").offset) + 2] = value;
+  checkpoints.save(state, arrays);
+}
+
+TEST_F(NumericalFaultTest, ABadWeightIsNamed) {
+  const RunConfig config = resolved(tiny_config(), corpus_);
+  for (const float value : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+    const std::string name = "weight " + std::to_string(value);
+    train_run(name, config, 12);
+    poison_newest_checkpoint(folder_ / name, config, corpus_, value);
+    const Outcome outcome = train_run(name, config);
+    ASSERT_EQ(outcome.kind, Outcome::Kind::diverged) << name;
+    EXPECT_THAT(outcome.message,
+                AllOf(HasSubstr("step 13 of 24"),
+                      HasSubstr("not finite: weight final_norm.weight[2] = " + std::to_string(value))));
+  }
+}
+
+TEST_F(NumericalFaultTest, ADivergedRunUpdatesNothingAndIsNeverResumed) {
+  const RunConfig config = resolved(tiny_config(), corpus_);
+  train_run("run", config, 7);
+  poison_newest_checkpoint(folder_ / "run", config, corpus_, std::nanf(""));
+  const std::string before = read_file(folder_ / "run" / "checkpoints" / "7" / "model.safetensors");
+  losses_.clear();
+  const Outcome outcome = train_run("run", config);
+  EXPECT_EQ(outcome.kind, Outcome::Kind::diverged);
+  EXPECT_THAT(outcome.message, ::testing::AllOf(HasSubstr("step 8 of 24"), HasSubstr("not taken")));
+  EXPECT_EQ(outcome.result.status, "diverged");
+  EXPECT_EQ(outcome.result.steps, 7);
+  EXPECT_TRUE(std::isnan(outcome.result.val_loss));
+  EXPECT_EQ(read_run(folder_ / "run").state, RunState::diverged);
+  EXPECT_EQ(read_outcome(newest_attempt(folder_ / "run"))->status, "diverged");
+  EXPECT_EQ(read_metrics(folder_ / "run").back().step, 7);
+  EXPECT_EQ(read_file(folder_ / "run" / "checkpoints" / "7" / "model.safetensors"), before);
+  EXPECT_EQ(train_run("run", config).kind, Outcome::Kind::diverged);
+  EXPECT_EQ(read_run(folder_ / "run").attempts, 2);
+  EXPECT_TRUE(losses_.empty());
+}
+
+}  // namespace
+}  // namespace minichilla
