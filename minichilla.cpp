@@ -1,11 +1,16 @@
 // The command line: one subcommand, one line. Signals and exit statuses are known here and nowhere else.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "kernels/error.h"
+#include "model/config_fields.h"
+#include "model/quote.h"
 #include "sweeps/commands/commands.h"
 
 namespace {
@@ -14,7 +19,9 @@ using namespace minichilla;
 
 std::atomic<int> stop_requested{0};
 
-void request_stop(int signal) { stop_requested.store(signal, std::memory_order_relaxed); }
+void request_stop(int signal) {
+  stop_requested.store(signal, std::memory_order_relaxed);
+}
 
 void install_signal_handlers() {
   struct sigaction action {};
@@ -28,13 +35,45 @@ int fail(int status, const char* message) {
   return status;
 }
 
+/// The command that was reached: `app` itself, or the innermost subcommand on the command line.
+const CLI::App& innermost(const CLI::App& app) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  return chosen.empty() ? app : innermost(*chosen.front());
+}
+
+/// One line for a command line that CLI11 refused, with the nearest name for a word that it does not know.
+std::string usage_message(const CLI::App& app, const CLI::Error& error) {
+  const CLI::App& command = innermost(app);
+  const CLI::App* parent = command.get_parent();
+  const std::string name = (parent && parent != &app ? parent->get_name() + " " : "") + command.get_name();
+  const std::string full_name = parent ? app.get_name() + " " + name : name;
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (unknown.empty()) return printable(error.what()) + "; see " + full_name + " --help";
+
+  // Of an unknown option and its value the option is the one to name.
+  const auto option =
+      std::ranges::find_if(unknown, [](const std::string& word) { return word.starts_with('-'); });
+  const std::string& word = option != unknown.end() ? *option : unknown.front();
+  std::vector<std::string> names;
+  for (const CLI::Option* known : command.get_options()) names.push_back(known->get_name());
+  for (const CLI::App* known : command.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(known->get_name());
+  }
+  const std::string near = nearest_name(word, names);
+  return full_name + ": found " + quote(word) + ", which it does not know" +
+         (near.empty() ? "" : "; did you mean " + near + "?") + "; see " + full_name + " --help";
+}
+
 int run(int argc, char** argv) {
   CommandContext context;
   context.stop = StopToken(&stop_requested);
 
-  CLI::App app("minichilla measures scaling laws: it trains a grid of small transformers under FLOP budgets and turns\n"
-               "their losses into the compute-optimal model size and token count, with intervals.\n"
-               "Start here: scripts/quickstart.sh, or minichilla sweep plan configs/quickstart.yaml --output SWEEP\n");
+  CLI::App app(
+      "minichilla measures scaling laws: it trains a grid of small transformers under FLOP budgets and "
+      "turns\n"
+      "their losses into the compute-optimal model size and token count, with intervals.\n"
+      "Start here: scripts/quickstart.sh, or minichilla sweep plan configs/quickstart.yaml --output SWEEP\n",
+      "minichilla");
   app.set_version_flag("--version", MINICHILLA_VERSION);
   app.require_subcommand(1);
   add_data_command(app, context);
@@ -50,8 +89,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::Error& error) {
-    app.exit(error);
-    return kBadInput;
+    return fail(kBadInput, usage_message(app, error).c_str());
   }
   return context.status;
 }

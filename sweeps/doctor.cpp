@@ -124,7 +124,8 @@ std::string attempts_text(const Diagnosis& diagnosis) {
                    {"outcome", TextTable::Align::left},
                    {"reason", TextTable::Align::left}});
   for (const AttemptReport& attempt : diagnosis.attempts) {
-    table.add({std::to_string(attempt.number), attempt.owner, attempt.outcome, attempt.reason});
+    table.add({std::to_string(attempt.number), attempt.owner, attempt.outcome,
+               attempt.reason == diagnosis.reason ? "as above" : attempt.reason});
   }
   return "\n" + table.text();
 }
@@ -142,8 +143,9 @@ std::string steps_text(const Diagnosis& diagnosis) {
   if (diagnosis.last_steps.empty()) return "";
   TextTable table({{"step"}, {"loss"}, {"gradient norm"}, {"learning rate"}});
   for (const MetricsRow& row : diagnosis.last_steps) {
-    table.add({std::to_string(row.step), format_fixed(row.loss, 4), format_short(row.grad_norm),
-               format_short(row.lr)});
+    table.add({std::to_string(row.step),
+               (row.loss < 1000 ? format_fixed(row.loss, 4) : format_short(row.loss)),
+               format_short(row.grad_norm), format_short(row.lr)});
   }
   std::string text = "\nthe last steps";
   if (std::isfinite(diagnosis.median_gradient_norm)) {

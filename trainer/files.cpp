@@ -120,6 +120,12 @@ bool publish_file(const std::filesystem::path& path, std::string_view content) {
   return false;
 }
 
+void check_output_folder(const std::filesystem::path& output) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(output, ignored) || std::filesystem::is_directory(output, ignored)) return;
+  throw InputError("--output " + output.string() + ": found a file, expected a folder or nothing");
+}
+
 void sync_folder(const std::filesystem::path& folder) {
   const Descriptor file(folder, O_RDONLY | O_DIRECTORY, "open");
   if (fsync(file.get()) != 0 && errno != EINVAL) throw_io(folder, "sync");

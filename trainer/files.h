@@ -20,6 +20,9 @@ void replace_file(const std::filesystem::path& path, std::string_view content);
 /// first (judged by the inode, since link() over NFS may report a failure that was none).
 bool publish_file(const std::filesystem::path& path, std::string_view content);
 
+/// InputError "--output PATH: …" when a file stands where a command wants to have its folder.
+void check_output_folder(const std::filesystem::path& output);
+
 /// fsync of a folder, so that its entries are on disk.
 void sync_folder(const std::filesystem::path& folder);
 

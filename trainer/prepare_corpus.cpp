@@ -88,10 +88,7 @@ void check_options(const PrepareOptions& options) {
   }
   if (options.shard_tokens < 1) throw InputError("--shard-tokens: expected at least 1");
   if (options.output.empty()) throw InputError("--output: found nothing, expected a folder");
-  std::error_code ignored;
-  if (fs::exists(options.output, ignored) && !fs::is_directory(options.output, ignored)) {
-    throw InputError("--output " + options.output.string() + ": found a file, expected a folder or nothing");
-  }
+  check_output_folder(options.output);
 }
 
 std::int64_t size_of(const TextSource& source) {

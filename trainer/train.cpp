@@ -68,6 +68,7 @@ class Training {
  private:
   std::optional<CheckpointState> find_checkpoint(const CheckpointState& origin, FlatArrays& arrays);
   void restore();
+  void warn(const std::string& message) const;
   std::string diagnosis();
   bool train_step();
   bool evaluate();
@@ -126,6 +127,11 @@ Training::Training(const RunConfig& config, TrainContext& context, const std::fi
       tokens_(static_cast<std::size_t>(config.train.batch_tokens)),
       targets_(tokens_.size()) {}
 
+void Training::warn(const std::string& message) const {
+  attempt_.log().warn(message);
+  if (context_.on_warning) context_.on_warning(message);
+}
+
 std::optional<CheckpointState> Training::find_checkpoint(const CheckpointState& origin, FlatArrays& arrays) {
   if (!context_.resume_from.empty()) return checkpoints_.load_from(context_.resume_from, origin, arrays);
   return checkpoints_.load(origin, arrays,
@@ -143,9 +149,8 @@ void Training::restore() {
     step_.upload(arrays);
     state_ = *found;
     if (!state_.numerics_id.ends_with(origin.numerics_id)) {
-      attempt_.log().warn(
-          "goes on under numerics {}, began under {}: bits may differ from an undisturbed run",
-          origin.numerics_id, state_.numerics_id);
+      warn("goes on under numerics " + origin.numerics_id + ", began under " + state_.numerics_id +
+           ": bits may differ from an undisturbed run");
       state_.numerics_id += "+" + origin.numerics_id;
     }
   } else {
@@ -161,6 +166,9 @@ void Training::restore() {
 
 Outcome Training::go(StopToken stop) {
   restore();
+  // Not before: a run whose first checkpoint was refused has not begun, and another config may have its
+  // folder.
+  replace_file(run_ / "config.yaml", yaml_text(write_config(config_)));
   while (state_.step < steps_) {
     if (const int signal = stop.requested()) {
       return finish_interrupted("stopped by signal " + std::to_string(signal));
@@ -329,7 +337,6 @@ Outcome train(const RunConfig& config, TrainContext& context, const std::filesys
       attempt.finish(result->status, "the run had ended before");
       return outcome_of(*result);
     }
-    replace_file(run / "config.yaml", yaml_text(write_config(config)));
     return Training(config, context, run, attempt).go(stop);
   } catch (const std::exception& error) {
     attempt.fail(error.what());

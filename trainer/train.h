@@ -38,6 +38,9 @@ struct TrainContext {
   Device& device;
   const Corpus& corpus;
   std::function<void(const Progress&)> on_progress = {};  ///< may be empty
+  /// Told what the user should know and the run goes on from, such as a broken checkpoint; may be empty. The
+  /// attempt's log has it too.
+  std::function<void(const std::string&)> on_warning = {};
   /// A checkpoint's folder, of this run or of another one of the same config and corpus, to begin with
   /// instead of the run's own newest one; empty: none.
   std::filesystem::path resume_from = {};

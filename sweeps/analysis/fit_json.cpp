@@ -19,7 +19,7 @@ class Reader {
 
   Reader at(const std::string& key) const {
     if (!has(key)) {
-      throw InputError(file_ + ": no key " + joined(key) + ", expected a file that `minichilla fit` wrote");
+      throw InputError(file_ + ": no key " + joined(key) + ", expected a file that 'minichilla fit' wrote");
     }
     return {value_.at(key), file_, joined(key)};
   }

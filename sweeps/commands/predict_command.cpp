@@ -28,7 +28,7 @@ struct PredictOptions {
 Fit read_fit_file(const fs::path& given) {
   const fs::path file = fs::is_directory(given) ? given / "fit.json" : given;
   if (!fs::exists(file)) {
-    throw InputError(file.string() + ": not there, expected a file that `minichilla fit` wrote");
+    throw InputError(file.string() + ": not there, expected a file that 'minichilla fit' wrote");
   }
   nlohmann::json json;
   try {
@@ -87,7 +87,7 @@ void run_predict(const PredictOptions& options) {
   add("params", options.params, predict_for_params);
   add("tokens", options.tokens, predict_for_tokens);
   if (optima.empty())
-    throw InputError(options.fit + ": no approach of this fit can answer; `minichilla fit` says why");
+    throw InputError(options.fit + ": no approach of this fit can answer; 'minichilla fit' says why");
   write_json(options.json, to_json(optima));
   if (options.json == "-") return;
   std::cout << optimum_table(optima) << extrapolation_note(fit, optima) << std::flush;

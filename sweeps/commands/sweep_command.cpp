@@ -17,6 +17,7 @@
 #include "sweeps/status.h"
 #include "sweeps/text_table.h"
 #include "trainer/corpus.h"
+#include "trainer/files.h"
 #include "trainer/progress_line.h"
 
 namespace minichilla {
@@ -66,6 +67,7 @@ struct StoredPlan {
   StoreChanges changes;
 };
 StoredPlan plan_and_store(const SweepOptions& options, const StopToken& stop) {
+  check_output_folder(options.output);
   StoredPlan stored{read_plan_from_config(options), {}};
   check_plan(options.output, stored.plan, options.extend);
   if (!options.no_calibration) calibrate(stored.plan, options, stop);

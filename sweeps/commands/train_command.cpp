@@ -15,6 +15,7 @@
 #include "sweeps/text_table.h"
 #include "trainer/calibration.h"
 #include "trainer/corpus.h"
+#include "trainer/files.h"
 #include "trainer/progress_line.h"
 #include "trainer/schedule.h"
 
@@ -191,6 +192,7 @@ Outcome train_with_progress(const TrainOptions& options, const Request& request,
   ProgressLine progress;
   TrainContext context{*device, *request.corpus};
   context.resume_from = options.resume_from;
+  context.on_warning = [&](const std::string& message) { progress.print("minichilla: warning: " + message); };
   if (!options.quiet) {
     context.on_progress = [&](const Progress& now) { progress.update(progress_text(now)); };
   }
@@ -239,6 +241,7 @@ void add_train_command(CLI::App& app, CommandContext& context) {
     if (options->dry_run) return dry_run(*options, request);
     if (output->count() == 0)
       throw InputError("--output: missing, expected the folder of the run (or --dry-run)");
+    check_output_folder(options->output);
     context.status = report(*options, train_with_progress(*options, request, context.stop));
   });
 }

@@ -92,12 +92,13 @@ class RunTest : public FolderTest {
   Outcome train_run(const std::string& name, const RunConfig& config, int stop_after = 0, int lanes = 1) {
     const std::unique_ptr<Device> device = make_cpu_device(lanes);
     std::atomic<int> signal{0};
-    TrainContext context{*device, corpus_,
-                         [&](const Progress& progress) {
-                           losses_.push_back(progress.loss);
-                           if (progress.step == stop_after) signal = 15;
-                         },
-                         resume_from_};
+    TrainContext context{*device, corpus_};
+    context.on_progress = [&](const Progress& progress) {
+      losses_.push_back(progress.loss);
+      if (progress.step == stop_after) signal = 15;
+    };
+    context.on_warning = [&](const std::string& warning) { warnings_.push_back(warning); };
+    context.resume_from = resume_from_;
     return train(resolved(config, corpus_), context, folder_ / name, StopToken(&signal));
   }
 
@@ -110,6 +111,7 @@ class RunTest : public FolderTest {
 
   MemoryCorpus corpus_{4000, 300};
   std::vector<double> losses_;         ///< of all steps that were trained
+  std::vector<std::string> warnings_;  ///< of all runs
   std::filesystem::path resume_from_;  ///< handed to train()
 };
 

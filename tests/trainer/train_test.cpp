@@ -280,6 +280,7 @@ TEST_F(TrainTest, GoingOnUnderOtherNumericsIsFlagged) {
   train_run("run", config, 9);
   EXPECT_EQ(train_run("run", config).result.numerics_id, "ffffffffffff+" + own);
   EXPECT_THAT(read_file(folder_ / "run" / "attempts" / "2" / "log"), HasSubstr("bits may differ"));
+  EXPECT_THAT(warnings_.front(), HasSubstr("bits may differ"));
 }
 
 TEST_F(TrainTest, WhoeverLostTheRunWritesNothingMore) {
