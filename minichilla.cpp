@@ -60,7 +60,7 @@ std::string usage_message(const CLI::App& app, const CLI::Error& error) {
     names.push_back(known->get_name());
   }
   const std::string near = nearest_name(word, names);
-  return full_name + ": found " + quote(word) + ", which it does not know" +
+  return (parent ? full_name + ": " : "") + "found " + quote(word) + ", which it does not know" +
          (near.empty() ? "" : "; did you mean " + near + "?") + "; see " + full_name + " --help";
 }
 

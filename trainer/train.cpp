@@ -134,8 +134,7 @@ void Training::warn(const std::string& message) const {
 
 std::optional<CheckpointState> Training::find_checkpoint(const CheckpointState& origin, FlatArrays& arrays) {
   if (!context_.resume_from.empty()) return checkpoints_.load_from(context_.resume_from, origin, arrays);
-  return checkpoints_.load(origin, arrays,
-                           [this](const std::string& message) { attempt_.log().warn(message); });
+  return checkpoints_.load(origin, arrays, [this](const std::string& message) { warn(message); });
 }
 
 void Training::restore() {

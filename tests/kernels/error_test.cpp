@@ -17,6 +17,11 @@ TEST(NearestName, FindsTheNameThatWasMeant) {
   EXPECT_EQ(nearest_name("d_model", kNames), "d_model");
 }
 
+TEST(NearestName, CountsSwappedNeighboursOnce) {
+  EXPECT_EQ(nearest_name("trian", std::vector<std::string>{"model", "data", "train"}), "train");
+  EXPECT_EQ(nearest_name("daat", std::vector<std::string>{"model", "data", "train"}), "data");
+}
+
 TEST(NearestName, IsSilentWhenNothingIsNear) {
   EXPECT_EQ(nearest_name("vocabulary", kNames), "");
   EXPECT_EQ(nearest_name("", kNames), "");
