@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <random>
@@ -15,29 +16,6 @@
 
 namespace minichilla {
 namespace {
-
-[[noreturn]] void throw_io(const std::filesystem::path& path, const char* action) {
-  throw IoError(path.string() + ": cannot " + action + ": " + std::strerror(errno));
-}
-
-/// An open file descriptor that closes itself.
-class Descriptor {
- public:
-  Descriptor(const std::filesystem::path& path, int flags, const char* action)
-      : Descriptor(open(path.c_str(), flags | O_CLOEXEC, 0666)) {
-    if (descriptor_ < 0) throw_io(path, action);
-  }
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-  ~Descriptor() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 /// A new file beside `path`, which nobody else has: another host that shares the file system may run under
 /// the same process number, and a crashed process may have left its temporary behind, so a taken name is
@@ -58,12 +36,7 @@ std::filesystem::path write_temporary(const std::filesystem::path& path, std::st
   const auto [temporary, descriptor] = create_temporary(path);
   try {
     const Descriptor file(descriptor);
-    while (!content.empty()) {
-      const ssize_t written = write(file.get(), content.data(), content.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) throw_io(path, "write");
-      content.remove_prefix(static_cast<std::size_t>(written));
-    }
+    file.write_all(content, path);
     if (fsync(file.get()) != 0) throw_io(path, "sync");
   } catch (const IoError&) {
     unlink(temporary.c_str());
@@ -77,6 +50,46 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+void throw_io(const std::filesystem::path& path, const char* action) {
+  throw IoError(path.string() + ": cannot " + action + ": " + std::strerror(errno));
+}
+
+bool path_exists(const std::filesystem::path& path) {
+  std::error_code error;
+  const bool there = std::filesystem::exists(path, error);
+  if (error) throw IoError(path.string() + ": cannot read: " + error.message());
+  return there;
+}
+
+void create_synced_folder(const std::filesystem::path& folder) {
+  if (mkdir(folder.c_str(), 0777) == 0) return sync_folder(folder_of(folder));
+  if (errno != EEXIST) throw_io(folder, "create");
+}
+
+void create_synced_folders(const std::filesystem::path& folder) {
+  if (path_exists(folder)) return;
+  if (folder.has_relative_path() && folder.has_parent_path()) create_synced_folders(folder.parent_path());
+  create_synced_folder(folder);
+}
+
+Descriptor::Descriptor(const std::filesystem::path& path, int flags, const char* action)
+    : Descriptor(open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) throw_io(path, action);
+}
+
+Descriptor::~Descriptor() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+void Descriptor::write_all(std::string_view bytes, const std::filesystem::path& path) const {
+  while (!bytes.empty()) {
+    const ssize_t written = write(descriptor_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw_io(path, "write");
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
 
 std::string read_file(const std::filesystem::path& path) {
   const Descriptor file(path, O_RDONLY, "read");
@@ -129,6 +142,27 @@ void check_output_folder(const std::filesystem::path& output) {
 void sync_folder(const std::filesystem::path& folder) {
   const Descriptor file(folder, O_RDONLY | O_DIRECTORY, "open");
   if (fsync(file.get()) != 0 && errno != EINVAL) throw_io(folder, "sync");
+}
+
+AppendedFile::AppendedFile(std::filesystem::path path)
+    : path_(std::move(path)), file_(path_, O_WRONLY | O_CREAT | O_APPEND, "create") {
+  size_ = std::max<std::int64_t>(lseek(file_.get(), 0, SEEK_END), 0);
+}
+
+void AppendedFile::append(std::string_view piece) {
+  if (torn_ && ftruncate(file_.get(), size_) != 0) throw_io(path_, "write");
+  torn_ = false;
+  try {
+    file_.write_all(piece, path_);
+  } catch (const IoError&) {
+    torn_ = ftruncate(file_.get(), size_) != 0;
+    throw;
+  }
+  size_ += static_cast<std::int64_t>(piece.size());
+}
+
+void AppendedFile::sync() {
+  if (fdatasync(file_.get()) != 0 && errno != EINVAL) throw_io(path_, "sync");
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) {

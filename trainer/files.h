@@ -9,6 +9,36 @@
 
 namespace minichilla {
 
+/// Throws the IoError "PATH: cannot ACTION: …" with the text of errno.
+[[noreturn]] void throw_io(const std::filesystem::path& path, const char* action);
+
+/// Whether there is something at `path`. IoError when that cannot be told: what cannot be looked at is not
+/// taken for missing.
+bool path_exists(const std::filesystem::path& path);
+
+/// Creates one folder, durably, unless it is there. Its parent has to exist: who writes into a folder that
+/// vanished shall notice. IoError.
+void create_synced_folder(const std::filesystem::path& folder);
+/// The same with all its parents.
+void create_synced_folders(const std::filesystem::path& folder);
+
+/// An open file descriptor that closes itself.
+class Descriptor {
+ public:
+  /// IoError "PATH: cannot ACTION: …" when it cannot be opened.
+  Descriptor(const std::filesystem::path& path, int flags, const char* action);
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  ~Descriptor();
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return descriptor_; }
+  /// Writes all of `bytes` at the file's position. IoError names `path`; a part may have been written then.
+  void write_all(std::string_view bytes, const std::filesystem::path& path) const;
+
+ private:
+  int descriptor_;
+};
+
 /// Whole file as a string; IoError names the path.
 std::string read_file(const std::filesystem::path& path);
 
@@ -25,6 +55,22 @@ void check_output_folder(const std::filesystem::path& output);
 
 /// fsync of a folder, so that its entries are on disk.
 void sync_folder(const std::filesystem::path& folder);
+
+/// A file that grows by whole pieces: one that a full disk cut in two is taken back. IoError names the path.
+class AppendedFile {
+ public:
+  /// Creates it unless it is there.
+  explicit AppendedFile(std::filesystem::path path);
+  void append(std::string_view piece);
+  /// Waits until all of it is on disk.
+  void sync();
+
+ private:
+  std::filesystem::path path_;
+  Descriptor file_;
+  std::int64_t size_;  ///< of the whole pieces
+  bool torn_ = false;  ///< a part of a piece follows them
+};
 
 /// A read-only memory map of a whole file; move-only. An empty file gives an empty span. IoError names the
 /// path.

@@ -1,11 +1,6 @@
 #include "trainer/metrics_log.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "kernels/error.h"
@@ -15,10 +10,6 @@ namespace minichilla {
 namespace {
 
 constexpr auto kFlushInterval = std::chrono::seconds(1);
-
-[[noreturn]] void throw_io(const std::filesystem::path& path, const char* action, int error) {
-  throw IoError(path.string() + ": cannot " + action + ": " + std::strerror(error));
-}
 
 /// Times and rates need no more than this; fewer digits keep the file small.
 double rounded(double value, double unit) {
@@ -62,13 +53,7 @@ MetricsRow parse_metrics_line(const std::string& line, const std::string& where)
 }
 
 MetricsLog::MetricsLog(std::filesystem::path file)
-    : file_(std::move(file)),
-      descriptor_(open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)),
-      last_flush_(std::chrono::steady_clock::now()) {
-  if (descriptor_ < 0) throw_io(file_, "create", errno);
-  const off_t end = lseek(descriptor_, 0, SEEK_END);
-  written_ = end > 0 ? end : 0;
-}
+    : file_(std::move(file)), last_flush_(std::chrono::steady_clock::now()) {}
 
 MetricsLog::~MetricsLog() {
   try {
@@ -76,7 +61,6 @@ MetricsLog::~MetricsLog() {
   } catch (const IoError&) {
     // Whoever needs to know has called flush() or sync() before.
   }
-  close(descriptor_);
 }
 
 void MetricsLog::append(const MetricsRow& row) {
@@ -87,25 +71,13 @@ void MetricsLog::append(const MetricsRow& row) {
 
 void MetricsLog::flush() {
   last_flush_ = std::chrono::steady_clock::now();
-  std::size_t done = 0;
-  while (done < pending_.size()) {
-    const ssize_t count = write(descriptor_, pending_.data() + done, pending_.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      const int error = errno;
-      // A line cut in two would be taken for a fault of the file later on.
-      if (done > 0 && ftruncate(descriptor_, written_) != 0) pending_.erase(0, done);
-      throw_io(file_, "write", error);
-    }
-    done += static_cast<std::size_t>(count);
-  }
-  written_ += static_cast<std::int64_t>(done);
+  file_.append(pending_);
   pending_.clear();
 }
 
 void MetricsLog::sync() {
   flush();
-  if (fdatasync(descriptor_) != 0 && errno != EINVAL) throw_io(file_, "sync", errno);
+  file_.sync();
 }
 
 }  // namespace minichilla

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "trainer/files.h"
 #include "trainer/run_directory.h"
 
 namespace minichilla {
@@ -30,9 +31,7 @@ class MetricsLog {
   void sync();
 
  private:
-  std::filesystem::path file_;
-  int descriptor_;
-  std::int64_t written_ = 0;  ///< bytes of whole lines in the file
+  AppendedFile file_;
   std::string pending_;
   std::chrono::steady_clock::time_point last_flush_;
 };

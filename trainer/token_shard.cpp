@@ -1,10 +1,10 @@
 #include "trainer/token_shard.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -20,6 +20,7 @@ static_assert(std::endian::native == std::endian::little,
 constexpr char kMagic[8] = {'M', 'C', 'H', 'T', 'O', 'K', 'E', 'N'};
 constexpr std::uint32_t kVersion = 1;
 constexpr std::uint32_t kEndianMarker = 0x01020304;
+constexpr std::size_t kBufferBytes = 1 << 20;
 
 struct ShardHeader {
   char magic[8];
@@ -29,10 +30,6 @@ struct ShardHeader {
   unsigned char zero[56];
 };
 static_assert(sizeof(ShardHeader) == kShardHeaderBytes);
-
-[[noreturn]] void throw_io(const std::filesystem::path& path, const char* action) {
-  throw IoError(path.string() + ": cannot " + action + ": " + std::strerror(errno));
-}
 
 void hex_to_bytes(const std::string& hex, unsigned char* bytes) {
   for (std::size_t i = 0; 2 * i < hex.size(); ++i) {
@@ -98,6 +95,14 @@ std::uint32_t widen(const char* stored, std::int64_t count, std::int32_t* ids) {
   return largest;
 }
 
+/// The file is never written over in place: somebody may have the old shard mapped.
+int create_anew(const std::filesystem::path& path) {
+  unlink(path.c_str());
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0) throw_io(path, "create");
+  return descriptor;
+}
+
 template <class Stored>
 void narrow(std::span<const std::int32_t> ids, char* stored) {
   for (const std::int32_t id : ids) {
@@ -134,32 +139,23 @@ void store_ids(std::span<const std::int32_t> ids, int vocabulary, std::vector<ch
 }
 
 ShardWriter::ShardWriter(std::filesystem::path path, int vocabulary)
-    : path_(std::move(path)), vocabulary_(vocabulary) {
-  unlink(path_.c_str());  // never written over in place: somebody may have the old shard mapped
-  file_ = std::fopen(path_.c_str(), "wbxe");
-  if (!file_) throw_io(path_, "create");
-  std::setvbuf(file_, nullptr, _IOFBF, 1 << 20);
-  const ShardHeader unfinished{};
-  if (std::fwrite(&unfinished, sizeof unfinished, 1, file_) != 1) {
-    const int error = errno;
-    std::fclose(file_);
-    unlink(path_.c_str());
-    errno = error;
-    throw_io(path_, "write");
-  }
-}
+    : path_(std::move(path)),
+      vocabulary_(vocabulary),
+      file_(create_anew(path_)),
+      buffer_(kShardHeaderBytes) {}  // zeros: unfinished
 
 ShardWriter::~ShardWriter() {
-  if (file_) std::fclose(file_);
   if (!closed_) unlink(path_.c_str());
 }
 
-void ShardWriter::write_all(std::span<const char> bytes) {
-  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) throw_io(path_, "write");
+void ShardWriter::write_buffer() {
+  file_.write_all({buffer_.data(), buffer_.size()}, path_);
+  buffer_.clear();
 }
 
 void ShardWriter::add(std::span<const char> stored) {
-  write_all(stored);
+  buffer_.insert(buffer_.end(), stored.begin(), stored.end());
+  if (buffer_.size() >= kBufferBytes) write_buffer();
   hash_.add(stored);
   stored_bytes_ += static_cast<std::int64_t>(stored.size());
 }
@@ -175,13 +171,12 @@ std::string ShardWriter::close() {
   header.tokens = static_cast<std::uint64_t>(tokens());
   header.vocabulary = static_cast<std::uint64_t>(vocabulary_);
   hex_to_bytes(sha256, header.sha256);
+  write_buffer();
   // The ids must be on disk before the header says so.
-  if (std::fflush(file_) != 0 || fsync(fileno(file_)) != 0) throw_io(path_, "write");
-  if (std::fseek(file_, 0, SEEK_SET) != 0) throw_io(path_, "write");
-  write_all({reinterpret_cast<const char*>(&header), sizeof header});
-  if (std::fflush(file_) != 0 || fsync(fileno(file_)) != 0) throw_io(path_, "write");
-  std::FILE* file = std::exchange(file_, nullptr);
-  if (std::fclose(file) != 0) throw_io(path_, "close");
+  if (fsync(file_.get()) != 0) throw_io(path_, "sync");
+  if (lseek(file_.get(), 0, SEEK_SET) != 0) throw_io(path_, "write");
+  file_.write_all({reinterpret_cast<const char*>(&header), sizeof header}, path_);
+  if (fsync(file_.get()) != 0) throw_io(path_, "sync");
   closed_ = true;
   return sha256;
 }

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -36,10 +35,11 @@ class ShardWriter {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  void write_all(std::span<const char> bytes);
+  void write_buffer();
   std::filesystem::path path_;
   int vocabulary_;
-  std::FILE* file_ = nullptr;
+  Descriptor file_;
+  std::vector<char> buffer_;  ///< not written yet
   bool closed_ = false;
   std::int64_t stored_bytes_ = 0;
   Sha256 hash_;

@@ -145,6 +145,51 @@ TEST(PublishFile, AFailedWriteLeavesNothing) {
   EXPECT_THAT(names_in(folder.path()), ElementsAre());
 }
 
+TEST(AppendedFile, GrowsByWholePiecesAlone) {
+  const TemporaryFolder folder;
+  AppendedFile file(folder / "a");
+  file.append("one\n");
+  {
+    const FileSizeLimit limit(1000);
+    EXPECT_THAT(message_of<IoError>([&] { file.append(std::string(5000, 'x')); }),
+                HasSubstr("a: cannot write"));
+    EXPECT_EQ(read_file(folder / "a"), "one\n");
+  }
+  file.append("two\n");
+  file.sync();
+  EXPECT_EQ(read_file(folder / "a"), "one\ntwo\n");
+  AppendedFile(folder / "a").append("three\n");
+  EXPECT_EQ(read_file(folder / "a"), "one\ntwo\nthree\n");
+}
+
+TEST(AppendedFile, NamesAPathThatCannotBe) {
+  const TemporaryFolder folder;
+  EXPECT_THAT(message_of<IoError>([&] { AppendedFile(folder / "no/a"); }), HasSubstr("no/a: cannot create"));
+}
+
+TEST(PathExists, TellsMissingFromUnknown) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(path_exists(folder.path()));
+  EXPECT_FALSE(path_exists(folder / "absent"));
+  EXPECT_FALSE(path_exists(folder.write("file", "") / "below"));
+  const std::filesystem::path loop = folder / "loop";
+  std::filesystem::create_symlink(loop, loop);
+  EXPECT_THAT(message_of<IoError>([&] { path_exists(loop); }), HasSubstr("loop: cannot read"));
+}
+
+TEST(CreateFolder, MakesOneAndItsParentsOnlyWhenAsked) {
+  const TemporaryFolder folder;
+  create_synced_folder(folder / "a");
+  create_synced_folder(folder / "a");
+  EXPECT_THAT(message_of<IoError>([&] { create_synced_folder(folder / "b/c"); }),
+              HasSubstr("b/c: cannot create"));
+  create_synced_folders(folder / "b/c/d");
+  create_synced_folders(folder / "b/c/d");
+  EXPECT_TRUE(std::filesystem::is_directory(folder / "b/c/d"));
+  EXPECT_THAT(message_of<IoError>([&] { create_synced_folders(folder.write("file", "") / "e/f"); }),
+              HasSubstr("file/e: cannot create"));
+}
+
 TEST(MappedFile, ShowsTheWholeFileAndMoves) {
   const TemporaryFolder folder;
   MappedFile file(folder.write("a", "content"));
