@@ -4,6 +4,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ void request_stop(int signal) {
 void install_signal_handlers() {
   struct sigaction action {};
   action.sa_handler = request_stop;
+  action.sa_flags = SA_RESTART;  // a signal asks for a stop; it must not look like a failed write or sync
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a failed write, not a death
 }
@@ -103,6 +105,8 @@ int main(int argc, char** argv) {
   } catch (const InputError& error) {
     return fail(kBadInput, error.what());
   } catch (const IoError& error) {
+    return fail(kInputOutput, error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
     return fail(kInputOutput, error.what());
   } catch (const std::bad_alloc&) {
     return fail(kPartialFailure, "out of memory: lower micro_batch, context_length or the number of threads");

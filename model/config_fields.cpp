@@ -310,10 +310,13 @@ void ConfigWriter::numbers(const char* key, const std::vector<std::int64_t>& val
 }
 
 YAML::Node load_yaml(const std::string& file) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored))
+  std::error_code failure;
+  const std::filesystem::file_status status = std::filesystem::status(file, failure);
+  if (status.type() == std::filesystem::file_type::not_found)
     throw InputError(file + ": found no such file, expected a YAML config");
-  if (std::filesystem::is_directory(file, ignored)) {
+  if (status.type() == std::filesystem::file_type::none)
+    throw IoError(file + ": cannot be read: " + failure.message());
+  if (std::filesystem::is_directory(status)) {
     throw InputError(file + ": found a folder, expected a YAML config file");
   }
   std::ifstream stream(file, std::ios::binary);

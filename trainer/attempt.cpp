@@ -2,14 +2,14 @@
 
 #include <fcntl.h>
 #include <spdlog/logger.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <climits>
 #include <condition_variable>
 #include <cstdio>
-#include <cstring>
+#include <ctime>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -77,17 +77,40 @@ void write_beat(const std::filesystem::path& file, std::uint64_t count) {
   close(descriptor);
 }
 
-std::shared_ptr<spdlog::logger> open_log(const std::filesystem::path& file) {
-  try {
-    auto logger = std::make_shared<spdlog::logger>(
-        "run", std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string()));
-    logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
-    logger->flush_on(spdlog::level::info);
-    logger->set_error_handler([](const std::string&) {});  // metrics and checkpoints report a failing disk
-    return logger;
-  } catch (const spdlog::spdlog_ex& error) {
-    throw IoError(file.string() + ": cannot create: " + error.what());
+/// Time since the system began, in which nobody can set the clock back; a suspended system's time counts.
+std::chrono::nanoseconds since_boot() {
+  timespec time{};
+  clock_gettime(CLOCK_BOOTTIME, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+/// Writes every line at once, so that none waits in a buffer when the process is killed, and none is left
+/// half written by a full disk. Its times go on from the first one, whatever is done to the clock.
+class LogFile final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit LogFile(const std::filesystem::path& file) : file_(file) {}
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::details::log_msg timed = message;
+    timed.time = began_ + std::chrono::duration_cast<spdlog::log_clock::duration>(since_boot() - began_at_);
+    spdlog::memory_buf_t line;
+    formatter_->format(timed, line);
+    file_.append({line.data(), line.size()});
   }
+  void flush_() override {}
+
+ private:
+  AppendedFile file_;
+  const spdlog::log_clock::time_point began_ = spdlog::log_clock::now();
+  const std::chrono::nanoseconds began_at_ = since_boot();
+};
+
+std::shared_ptr<spdlog::logger> open_log(const std::filesystem::path& file) {
+  auto logger = std::make_shared<spdlog::logger>("run", std::make_shared<LogFile>(file));
+  logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
+  logger->set_error_handler([](const std::string&) {});  // metrics and checkpoints report a failing disk
+  return logger;
 }
 
 }  // namespace
@@ -106,14 +129,14 @@ ProcessIdentity this_process() {
 
 std::optional<AttemptOutcome> read_outcome(const std::filesystem::path& attempt) {
   const std::filesystem::path file = attempt / "outcome.json";
-  if (!std::filesystem::exists(file)) return std::nullopt;
+  if (!path_exists(file)) return std::nullopt;
   const nlohmann::json json = parse_json_object(read_file(file), file.string());
   return AttemptOutcome{json_text(json, "status", file.string()), json_text(json, "reason", file.string())};
 }
 
 std::optional<ProcessIdentity> read_owner(const std::filesystem::path& attempt) {
   const std::filesystem::path file = attempt / "owner.json";
-  if (!std::filesystem::exists(file)) return std::nullopt;
+  if (!path_exists(file)) return std::nullopt;
   const std::string where = file.string();
   const nlohmann::json json = parse_json_object(read_file(file), where);
   return ProcessIdentity{json_text(json, "host", where), json_whole(json, "pid", where),
@@ -188,9 +211,7 @@ class Attempt::Heartbeat {
 };
 
 Attempt::Attempt(const std::filesystem::path& run, std::chrono::milliseconds patience) : run_(run) {
-  std::error_code error;
-  std::filesystem::create_directories(attempts_of(run), error);
-  if (error) throw IoError(attempts_of(run).string() + ": cannot create: " + error.message());
+  create_synced_folders(attempts_of(run));
   for (;;) {
     const std::filesystem::path newest = newest_attempt(run);
     if (!newest.empty() && owner_is_alive(newest, patience)) {
@@ -199,8 +220,9 @@ Attempt::Attempt(const std::filesystem::path& run, std::chrono::milliseconds pat
     }
     if (claim(newest.empty() ? 1 : std::stoi(newest.filename().string()) + 1)) break;
   }
-  heartbeat_ = std::make_unique<Heartbeat>(folder_ / "heartbeat");
+  sync_folder(attempts_of(run));
   log_ = open_log(folder_ / "log");
+  heartbeat_ = std::make_unique<Heartbeat>(folder_ / "heartbeat");
 }
 
 /// False when somebody else has taken this number.
@@ -209,14 +231,12 @@ bool Attempt::claim(int number) {
   const std::filesystem::path target = attempts_of(run_) / std::to_string(number);
   const std::filesystem::path fresh =
       attempts_of(run_) / (".new-" + std::to_string(self.pid) + "-" + std::to_string(std::random_device{}()));
-  std::error_code error;
-  if (!std::filesystem::create_directory(fresh, error)) {
-    throw IoError(fresh.string() + ": cannot create: " + error.message());
-  }
+  std::error_code ignored;
+  create_synced_folder(fresh);
   try {
     replace_file(fresh / "owner.json", owner_json(self));
   } catch (const IoError&) {
-    std::filesystem::remove_all(fresh, error);
+    std::filesystem::remove_all(fresh, ignored);
     throw;
   }
   write_beat(fresh / "heartbeat", 0);
@@ -225,19 +245,17 @@ bool Attempt::claim(int number) {
   const bool known = stat(fresh.c_str(), &ours) == 0;
   // A folder that is not empty is never replaced. Over NFS the call may fail though it was done: the inode
   // knows.
-  const int renamed = rename(fresh.c_str(), target.c_str());
+  const bool renamed = rename(fresh.c_str(), target.c_str()) == 0;
   const int rename_error = errno;
-  if (known && stat(target.c_str(), &theirs) == 0 && ours.st_ino == theirs.st_ino &&
-      ours.st_dev == theirs.st_dev) {
-    sync_folder(attempts_of(run_));
+  if (renamed || (known && stat(target.c_str(), &theirs) == 0 && ours.st_ino == theirs.st_ino &&
+                  ours.st_dev == theirs.st_dev)) {
     folder_ = target;
     number_ = number;
     return true;
   }
-  std::filesystem::remove_all(fresh, error);
-  if (renamed != 0 && rename_error != EEXIST && rename_error != ENOTEMPTY) {
-    throw IoError(target.string() + ": cannot create: " + std::strerror(rename_error));
-  }
+  std::filesystem::remove_all(fresh, ignored);
+  errno = rename_error;
+  if (errno != EEXIST && errno != ENOTEMPTY) throw_io(target, "create");
   return false;
 }
 
@@ -246,12 +264,11 @@ Attempt::~Attempt() {
 }
 
 bool Attempt::superseded() const {
-  return std::filesystem::exists(attempts_of(run_) / std::to_string(number_ + 1));
+  return path_exists(attempts_of(run_) / std::to_string(number_ + 1));
 }
 
 void Attempt::finish(const std::string& status, const std::string& reason) {
   log_->info("{}{}", status, reason.empty() ? "" : ": " + reason);
-  log_->flush();
   const nlohmann::ordered_json json = {{"status", status}, {"reason", reason}};
   replace_file(folder_ / "outcome.json", json.dump() + "\n");
   finished_ = true;

@@ -117,10 +117,10 @@ std::string marker_line(std::string_view content, const char* file) {
 
 void verify(const fs::path& folder) {
   const fs::path marker = folder / kMarker;
-  std::error_code error;
-  if (!fs::exists(marker, error)) throw BrokenCheckpoint(folder.string() + ": was never completed");
+  if (!path_exists(marker)) throw BrokenCheckpoint(folder.string() + ": was never completed");
   std::string expected;
   for (const char* name : kFiles) {
+    if (!path_exists(folder / name)) throw BrokenCheckpoint((folder / name).string() + ": missing");
     const MappedFile file(folder / name);
     expected += marker_line({file.bytes().data(), file.bytes().size()}, name);
   }
@@ -131,12 +131,6 @@ void remove_folder(const fs::path& folder) {
   std::error_code error;
   fs::remove_all(folder, error);
   if (error) throw IoError(folder.string() + ": cannot remove: " + error.message());
-}
-
-void create_folders(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw IoError(folder.string() + ": cannot create: " + error.message());
 }
 
 }  // namespace
@@ -153,7 +147,7 @@ std::string checkpoint_fault(const fs::path& folder) {
 Checkpoints::Checkpoints(const fs::path& run, const ParameterTable& table)
     : folder_(run / "checkpoints"), table_(table) {}
 
-void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) const {
+void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) {
   const std::string number = std::to_string(state.step);
   const fs::path temporary = folder_ / (kTemporary + number + "-" + std::to_string(getpid()));
   const fs::path target = folder_ / number;
@@ -165,8 +159,9 @@ void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) c
   const std::array<std::string, 3> contents = {safetensors_bytes(weights, metadata),
                                                safetensors_bytes(moments, metadata), state_json(state)};
   std::string marker;
+  create_synced_folder(folder_);
   remove_folder(temporary);
-  create_folders(temporary);
+  create_synced_folder(temporary);
   try {
     for (std::size_t i = 0; i < kFiles.size(); ++i) {
       replace_file(temporary / kFiles[i], contents[i]);
@@ -183,6 +178,7 @@ void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) c
   }
   sync_folder(folder_);
   replace_file(target / kMarker, marker);
+  broken_.erase(state.step);  // what load() passed over has been replaced
   prune(state.step, kKept);
 }
 
@@ -190,8 +186,7 @@ void Checkpoints::prune(std::int64_t newest, std::size_t kept) const {
   const std::vector<std::int64_t> steps = numbered_folders(folder_);
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     const fs::path folder = folder_ / std::to_string(*step);
-    std::error_code error;
-    const bool good = *step <= newest && !broken_.contains(*step) && fs::exists(folder / kMarker, error);
+    const bool good = *step <= newest && !broken_.contains(*step) && path_exists(folder / kMarker);
     if (good && kept > 0) {
       --kept;
     } else {
@@ -199,31 +194,27 @@ void Checkpoints::prune(std::int64_t newest, std::size_t kept) const {
     }
   }
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
-    if (entry.path().filename().string().starts_with(kTemporary)) remove_folder(entry.path());
+  for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->path().filename().string().starts_with(kTemporary)) remove_folder(entry->path());
   }
 }
 
 CheckpointState Checkpoints::load_one(const fs::path& folder, const CheckpointState& expected,
                                       FlatArrays& arrays) const {
-  try {
-    verify(folder);
-    const fs::path state_path = folder / kStateFile, model_path = folder / kModelFile,
-                   optimizer_path = folder / kOptimizerFile;
-    const CheckpointState state = parse_state(read_file(state_path), state_path.string());
-    check_origin(folder, state, expected);
-    const MappedFile model_bytes(model_path), optimizer_bytes(optimizer_path);
-    const SafetensorsFile model = parse_safetensors(model_bytes.bytes(), model_path.string());
-    const SafetensorsFile optimizer = parse_safetensors(optimizer_bytes.bytes(), optimizer_path.string());
-    const auto size = static_cast<std::size_t>(table_.flat_size());
-    arrays = {std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
-    take_tensors(table_, "", model, model_path.string(), arrays.weights);
-    take_tensors(table_, "first_moment.", optimizer, optimizer_path.string(), arrays.first_moment);
-    take_tensors(table_, "second_moment.", optimizer, optimizer_path.string(), arrays.second_moment);
-    return state;
-  } catch (const IoError& error) {
-    throw BrokenCheckpoint(error.what());
-  }
+  verify(folder);
+  const fs::path state_path = folder / kStateFile, model_path = folder / kModelFile,
+                 optimizer_path = folder / kOptimizerFile;
+  const CheckpointState state = parse_state(read_file(state_path), state_path.string());
+  check_origin(folder, state, expected);
+  const MappedFile model_bytes(model_path), optimizer_bytes(optimizer_path);
+  const SafetensorsFile model = parse_safetensors(model_bytes.bytes(), model_path.string());
+  const SafetensorsFile optimizer = parse_safetensors(optimizer_bytes.bytes(), optimizer_path.string());
+  const auto size = static_cast<std::size_t>(table_.flat_size());
+  arrays = {std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
+  take_tensors(table_, "", model, model_path.string(), arrays.weights);
+  take_tensors(table_, "first_moment.", optimizer, optimizer_path.string(), arrays.first_moment);
+  take_tensors(table_, "second_moment.", optimizer, optimizer_path.string(), arrays.second_moment);
+  return state;
 }
 
 CheckpointState Checkpoints::load_from(const fs::path& folder, const CheckpointState& expected,
@@ -243,14 +234,22 @@ CheckpointState Checkpoints::load_from(const fs::path& folder, const CheckpointS
 std::optional<CheckpointState> Checkpoints::load(const CheckpointState& expected, FlatArrays& arrays,
                                                  const Warn& warn) {
   const std::vector<std::int64_t> steps = numbered_folders(folder_);
+  std::optional<IoError> unreadable;
+  const auto pass_over = [&](std::int64_t step, const std::exception& error) {
+    broken_.insert(step);
+    warn(std::string(error.what()) + "; looking for an older checkpoint");
+  };
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
       return load_one(folder_ / std::to_string(*step), expected, arrays);
     } catch (const BrokenCheckpoint& error) {
-      broken_.insert(*step);
-      warn(std::string(error.what()) + "; looking for an older checkpoint");
+      pass_over(*step, error);
+    } catch (const IoError& error) {
+      pass_over(*step, error);
+      unreadable = error;
     }
   }
+  if (unreadable) throw *unreadable;  // it may be readable again; beginning anew would give the work up
   return std::nullopt;
 }
 

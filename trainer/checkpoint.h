@@ -46,11 +46,11 @@ class Checkpoints {
 
   /// Writes checkpoints/<state.step> and keeps two: it and the newest before it. Folders of later steps
   /// belong to a line that was given up and go too. IoError; older checkpoints then stay as they are.
-  void save(const CheckpointState& state, const FlatArrays& arrays) const;
+  void save(const CheckpointState& state, const FlatArrays& arrays);
 
   /// The newest checkpoint that is whole, into `arrays`; nothing when there is none. A broken one is passed
   /// over with a warning. InputError when it is whole but of another config, corpus, tokenizer or format than
-  /// `expected` says.
+  /// `expected` says; IoError when there is none that is whole, but one that could not be read.
   std::optional<CheckpointState> load(const CheckpointState& expected, FlatArrays& arrays, const Warn& warn);
 
   /// The checkpoint in `folder`, which may be another run's. InputError when it is broken, or as load().

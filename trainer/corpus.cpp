@@ -49,8 +49,7 @@ class MappedSplit : public TokenSplit {
 
  private:
   void add_shard(const std::filesystem::path& path, const ShardEntry& entry, int vocabulary) {
-    std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) {
+    if (!path_exists(path)) {
       throw InputError(path.string() + ": found no such file, expected a shard of " +
                        std::to_string(entry.tokens) + " tokens as manifest.json says");
     }

@@ -229,8 +229,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& folder,
 
 CorpusManifest read_manifest(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "manifest.json";
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
+  if (!path_exists(path)) {
     throw InputError(folder.string() + ": found no manifest.json, expected a corpus folder written by " +
                      "'minichilla data prepare'");
   }

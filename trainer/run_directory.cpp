@@ -90,8 +90,7 @@ std::vector<std::int64_t> numbered_folders(const fs::path& parent) {
 
 RunConfig read_run_config(const fs::path& folder) {
   const fs::path file = folder / "config.yaml";
-  std::error_code error;
-  if (!fs::exists(file, error)) throw InputError(file.string() + ": missing, expected the config of a run");
+  if (!path_exists(file)) throw InputError(file.string() + ": missing, expected the config of a run");
   RunConfig config;
   read_config(load_yaml(file.string()), file.string(), config);
   return config;
@@ -99,8 +98,7 @@ RunConfig read_run_config(const fs::path& folder) {
 
 std::optional<RunResult> read_result(const fs::path& folder) {
   const fs::path file = folder / "result.json";
-  std::error_code error;
-  if (!fs::exists(file, error)) return std::nullopt;
+  if (!path_exists(file)) return std::nullopt;
   const std::string where = file.string();
   const nlohmann::json json = parse_json_object(read_file(file), where);
   RunResult result;
@@ -172,8 +170,7 @@ std::vector<MetricsRow> read_metrics(const fs::path& folder) {
   std::vector<MetricsRow> rows;
   for (const std::int64_t attempt : numbered_folders(folder / "attempts")) {
     const fs::path file = folder / "attempts" / std::to_string(attempt) / "metrics.jsonl";
-    std::error_code error;
-    if (fs::exists(file, error)) append_rows(file, rows);
+    if (path_exists(file)) append_rows(file, rows);
   }
   return rows;
 }

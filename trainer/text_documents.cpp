@@ -146,7 +146,9 @@ SourceList list_sources(const std::vector<fs::path>& inputs, DocumentKind kind) 
   for (const fs::path& input : inputs) {
     std::error_code error;
     const fs::file_status status = fs::status(input, error);
-    if (fs::is_directory(status)) {
+    if (status.type() == fs::file_type::none) {
+      throw IoError(input.string() + ": cannot read: " + error.message());
+    } else if (fs::is_directory(status)) {
       list_folder(input, kind, list);
     } else if (!fs::exists(status)) {
       throw InputError(input.string() + ": no such file or folder");

@@ -48,8 +48,7 @@ std::int64_t tail_steps(std::int64_t steps) {
 /// The config on disk must be the one that is asked for, but for where the corpus lies and how often to
 /// checkpoint.
 void check_same_config(const RunConfig& config, const std::filesystem::path& run) {
-  std::error_code error;
-  if (!std::filesystem::exists(run / "config.yaml", error)) return;
+  if (!path_exists(run / "config.yaml")) return;
   const auto difference = first_difference(config, read_run_config(run));
   if (!difference) return;
   throw InputError((run / "config.yaml").string() + ": " + difference->key + ": this run has " +
@@ -314,8 +313,9 @@ RunResult Training::result(const std::string& status, const std::string& reason)
 Outcome Training::publish(const std::string& status, const std::string& reason) {
   metrics_.sync();
   const RunResult ours = result(status, reason);
+  if (status == "done")
+    checkpoints_.prune(state_.step, 1);  // nobody looks at checkpoints once there is a result
   const bool first = publish_result(run_, ours);
-  if (status == "done") checkpoints_.prune(state_.step, 1);
   attempt_.finish(status, reason);
   return outcome_of(first ? ours : read_result(run_).value());
 }

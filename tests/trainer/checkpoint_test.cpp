@@ -181,6 +181,38 @@ TEST_F(CheckpointTest, TheSameStepIsWrittenAnew) {
   EXPECT_EQ(loaded_step(), 10);
 }
 
+TEST_F(CheckpointTest, WhoPassedABrokenOneOverKeepsTheOneThatHeWritesInItsPlace) {
+  save(5);
+  save(10);
+  fs::remove(file(10, "complete"));
+  FlatArrays arrays;
+  Checkpoints resumed(folder_, table_);
+  ASSERT_EQ(resumed.load(state_of(0), arrays, [](const std::string&) {})->step, 5);
+  resumed.save(state_of(10), arrays_of(10));
+  EXPECT_EQ(loaded_step(), 10);
+  resumed.save(state_of(15), arrays_of(15));
+  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(10, 15));
+}
+
+TEST_F(CheckpointTest, WhatCannotBeReadIsPassedOverButNeverMeansANewBeginning) {
+  save(5);
+  save(10);
+  const auto make_unreadable = [&](std::int64_t step) {
+    fs::remove(file(step, "state.json"));
+    fs::create_directory(file(step, "state.json"));
+  };
+  make_unreadable(10);
+  EXPECT_EQ(loaded_step(), 5);
+  make_unreadable(5);
+  EXPECT_THAT(message_of<IoError>([&] { loaded_step(); }), HasSubstr("state.json: cannot map"));
+}
+
+TEST_F(CheckpointTest, ARunThatVanishedIsNotMadeAgain) {
+  fs::remove_all(folder_);
+  EXPECT_THAT(message_of<IoError>([&] { save(5); }), HasSubstr("checkpoints: cannot create"));
+  EXPECT_FALSE(fs::exists(folder_));
+}
+
 TEST_F(CheckpointTest, LaterStepsOfAnAbandonedLineGo) {
   save(5);
   save(10);
