@@ -157,8 +157,7 @@ bool same_origin(const CorpusManifest& a, const CorpusManifest& b) {
 /// True when `folder` already holds what was planned. Throws when it holds a corpus that must not be
 /// replaced.
 bool already_there(const fs::path& folder, const CorpusManifest& planned, bool force) {
-  std::error_code ignored;
-  if (!fs::exists(folder / "manifest.json", ignored)) return false;
+  if (!path_exists(folder / "manifest.json")) return false;
   CorpusManifest existing;
   try {
     existing = read_manifest(folder);
@@ -201,8 +200,7 @@ std::vector<fs::path> shards_in(const fs::path& folder) {
 
 /// A folder with another program's train-0.bin or val.bin is not ours to write into.
 void refuse_foreign_shards(const fs::path& folder) {
-  std::error_code ignored;
-  if (!fs::exists(folder, ignored) || fs::exists(folder / "manifest.json", ignored)) return;
+  if (!path_exists(folder) || path_exists(folder / "manifest.json")) return;
   for (const fs::path& shard : shards_in(folder)) {
     if (may_be_token_shard(shard)) continue;
     throw InputError(shard.string() +
@@ -309,8 +307,10 @@ void write_shards(const PrepareOptions& options, const fs::path& folder, const s
 
 /// Puts finished shards and their manifest in the place of whatever corpus `folder` holds. The manifest goes
 /// first and comes last, so that the folder is never half of one corpus and half of another. Programs that
-/// have old shards mapped keep them.
+/// have old shards mapped keep them. Nothing of it needs room on the disk but the manifest, which is written
+/// while the old corpus is still there.
 void install(const fs::path& staging, const fs::path& folder, const CorpusManifest& manifest) {
+  replace_file(staging / "manifest.json", manifest_text(manifest));
   try {
     fs::remove(folder / "manifest.json");
     fs::remove(folder / kTokenizerModelFile);
@@ -319,12 +319,14 @@ void install(const fs::path& staging, const fs::path& folder, const CorpusManife
     for (const SplitEntry& split : manifest.splits) {
       for (const ShardEntry& shard : split.shards) fs::rename(staging / shard.file, folder / shard.file);
     }
-    fs::remove_all(staging);
+    sync_folder(folder);
+    fs::rename(staging / "manifest.json", folder / "manifest.json");
   } catch (const fs::filesystem_error& error) {
     throw IoError(error.path1().string() + ": cannot put in place: " + error.code().message());
   }
   sync_folder(folder);
-  replace_file(folder / "manifest.json", manifest_text(manifest));
+  std::error_code ignored;
+  fs::remove(staging, ignored);
 }
 
 /// Writes into a hidden folder inside the output, so that an earlier corpus stays until the new one is
@@ -334,8 +336,9 @@ std::int64_t write_corpus(const PrepareOptions& options, const std::vector<TextS
   if (!options.force) refuse_foreign_shards(options.output);
   const fs::path staging = options.output / ".preparing";
   std::error_code error;
-  const bool new_folder = fs::create_directories(options.output, error);
-  if (!error) fs::remove_all(staging, error);
+  const bool new_folder = !path_exists(options.output);
+  create_synced_folders(options.output);
+  fs::remove_all(staging, error);
   if (!error) fs::create_directory(staging, error);
   if (error) throw IoError(staging.string() + ": cannot create: " + error.message());
   try {
