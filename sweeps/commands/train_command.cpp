@@ -166,13 +166,29 @@ void print_summary(const RunResult& result) {
       format_duration(result.wall_s).c_str(), format_count(result.tokens_per_s).c_str());
 }
 
+/// `word` as a shell takes it for one word.
+std::string shell_word(const std::string& word) {
+  static constexpr char kPlain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./=:,+@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char letter : word) quoted += letter == '\'' ? "'\\''" : std::string(1, letter);
+  return quoted + "'";
+}
+
+/// The command line that asks for the same once more.
+std::string same_command(const TrainOptions& options) {
+  std::string command =
+      "minichilla train " + shell_word(options.config_file) + " --output " + shell_word(options.output);
+  for (const std::string& assignment : options.assignments) command += " --set " + shell_word(assignment);
+  if (options.threads > 0) command += " --threads " + std::to_string(options.threads);
+  if (options.quiet) command += " --quiet";
+  if (!options.json_file.empty()) command += " --json " + shell_word(options.json_file);
+  return command;
+}
+
 int report(const TrainOptions& options, const Outcome& outcome) {
   if (outcome.kind == Outcome::Kind::interrupted) {
-    std::fprintf(stderr, "minichilla: %s:\n  minichilla train %s --output %s", outcome.message.c_str(),
-                 options.config_file.c_str(), options.output.c_str());
-    for (const std::string& assignment : options.assignments)
-      std::fprintf(stderr, " --set '%s'", assignment.c_str());
-    std::fputc('\n', stderr);
+    std::fprintf(stderr, "minichilla: %s:\n  %s\n", outcome.message.c_str(), same_command(options).c_str());
     return kInterrupted;
   }
   write_json(options.json_file, Json::parse(result_json(outcome.result)));
@@ -196,7 +212,14 @@ Outcome train_with_progress(const TrainOptions& options, const Request& request,
   if (!options.quiet) {
     context.on_progress = [&](const Progress& now) { progress.update(progress_text(now)); };
   }
-  return train(request.config, context, options.output, stop);
+  try {
+    return train(request.config, context, options.output, stop);
+  } catch (const IoError& error) {
+    throw IoError(
+        std::string(error.what()) +
+        "; nothing that was checkpointed is lost: once there is room, or what failed is mended, the "
+        "same command goes on");
+  }
 }
 
 }  // namespace

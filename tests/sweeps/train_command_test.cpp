@@ -100,10 +100,31 @@ TEST_F(TrainCommandTest, DryRunShowsThePlanAndLeavesNothing) {
 
 TEST_F(TrainCommandTest, InterruptedSaysHowToGoOn) {
   EXPECT_EQ(train({config_, "--output", run_, "--set", "train.seed=3"}, 15), 75);
-  EXPECT_THAT(errors_, AllOf(HasSubstr("stopped by signal 15 after step 0 of 20"),
-                             HasSubstr("minichilla train " + config_ + " --output " + run_ +
-                                       " --set 'train.seed=3'")));
+  EXPECT_THAT(errors_,
+              AllOf(HasSubstr("stopped by signal 15 after step 0 of 20"),
+                    HasSubstr("minichilla train " + config_ + " --output " + run_ + " --set train.seed=3")));
   EXPECT_EQ(train({config_, "--output", run_, "--set", "train.seed=3"}), 0);
+}
+
+TEST_F(TrainCommandTest, TheCommandThatGoesOnHasEveryOptionAndFitsAShell) {
+  const std::string run = (folder_ / "it's a run").string(), json = (folder_ / "result.json").string();
+  EXPECT_EQ(train({config_, "--output", run, "--set", "train.evaluate.every=5 steps", "--set",
+                   "data.order=sequential", "--threads", "1", "--quiet", "--json", json},
+                  15),
+            75);
+  EXPECT_THAT(errors_,
+              HasSubstr("\n  minichilla train " + config_ + " --output '" + (folder_ / "it").string() +
+                        "'\\''s a run' --set 'train.evaluate.every=5 steps' --set data.order=sequential "
+                        "--threads 1 --quiet --json " +
+                        json + "\n"));
+}
+
+TEST_F(TrainCommandTest, AFailedWriteSaysThatTheRunGoesOn) {
+  const std::string below_a_file = (folder_.write("file", "") / "run").string();
+  EXPECT_THAT(message_of<IoError>([&] {
+                train({config_, "--output", below_a_file});
+              }),
+              AllOf(HasSubstr("file/run: cannot create: "), HasSubstr("the same command goes on")));
 }
 
 TEST_F(TrainCommandTest, DivergedExitsWithThree) {
