@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <condition_variable>
 #include <cstdio>
@@ -232,8 +233,8 @@ bool Attempt::claim(int number) {
   const std::filesystem::path fresh =
       attempts_of(run_) / (".new-" + std::to_string(self.pid) + "-" + std::to_string(std::random_device{}()));
   std::error_code ignored;
-  create_synced_folder(fresh);
   try {
+    create_synced_folder(fresh);
     replace_file(fresh / "owner.json", owner_json(self));
   } catch (const IoError&) {
     std::filesystem::remove_all(fresh, ignored);

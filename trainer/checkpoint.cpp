@@ -161,8 +161,8 @@ void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) {
   std::string marker;
   create_synced_folder(folder_);
   remove_folder(temporary);
-  create_synced_folder(temporary);
   try {
+    create_synced_folder(temporary);
     for (std::size_t i = 0; i < kFiles.size(); ++i) {
       replace_file(temporary / kFiles[i], contents[i]);
       marker += marker_line(contents[i], kFiles[i]);
