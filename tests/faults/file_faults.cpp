@@ -4,7 +4,8 @@
 //   FAULTS_FOLDER   absolute; calls on paths elsewhere are passed on and not counted
 //   FAULTS_LIST     file that gets a line "NUMBER KIND CALL PATH" for every counted call
 //   FAULTS_ACTION   fail · cut (half a write, then ENOSPC) · kill_before · kill_inside (after half a write) ·
-//                   kill_after · stop (before the call, until somebody lets it go on) · clock_back (the time
+//                   kill_after · power_cut (before the call; what was written and not synced is gone) ·
+//                   stop (before the call, until somebody lets it go on) · clock_back (the time
 //                   of day is an hour earlier)
 //   FAULTS_FROM     number of the first call that is concerned, from 1
 //   FAULTS_TO       number of the last one; the same as FROM when missing, 0: all later ones
@@ -31,14 +32,17 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <map>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace {
 
 enum class Kind { look, change, space };
 const char* const kKindNames[] = {"look", "change", "space"};
 
-enum class Fault { none, fail, cut, kill_before, kill_inside, kill_after };
+enum class Fault { none, fail, cut, kill_before, kill_inside, kill_after, power_cut };
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
@@ -65,6 +69,7 @@ struct Plan {
            : action == "kill_before" ? Fault::kill_before
            : action == "kill_inside" ? Fault::kill_inside
            : action == "kill_after"  ? Fault::kill_after
+           : action == "power_cut"   ? Fault::power_cut
                                      : Fault::none;
   }
 };
@@ -85,6 +90,47 @@ Function* next(const char* name) {
 [[noreturn]] void die() {
   syscall(SYS_kill, getpid(), SIGKILL);
   for (;;) pause();
+}
+
+/// How much of each written file is on disk for certain: what a power cut leaves. Entries of folders count as
+/// kept; programs sync folders too, but no file system shows from outside whether they did.
+class Synced {
+ public:
+  void written(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    sizes_.try_emplace(path, 0);
+  }
+  void synced(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    const auto file = sizes_.find(path);
+    struct stat status {};
+    if (file != sizes_.end() && syscall(SYS_newfstatat, AT_FDCWD, path.c_str(), &status, 0) == 0) {
+      file->second = status.st_size;
+    }
+  }
+  /// A file, or a folder with the files below it.
+  void renamed(const std::string& from, const std::string& to) {
+    const std::lock_guard lock(mutex_);
+    std::map<std::string, off_t> sizes;
+    for (const auto& [path, size] : sizes_) {
+      const bool moved = path == from || path.starts_with(from + "/");
+      if (moved || path != to) sizes[moved ? to + path.substr(from.size()) : path] = size;
+    }
+    sizes_ = std::move(sizes);
+  }
+  void cut() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [path, size] : sizes_) syscall(SYS_truncate, path.c_str(), size);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, off_t> sizes_;
+};
+
+Synced& synced_files() {
+  static Synced* const files = new Synced;
+  return *files;
 }
 
 std::string link_target(const std::string& link) {
@@ -138,7 +184,8 @@ Result whole_call(Kind kind, const char* name, const std::string& path, Result f
     errno = plan().error;
     return failed;
   }
-  if (fault == Fault::kill_before || fault == Fault::kill_inside) die();
+  if (fault == Fault::power_cut) synced_files().cut();
+  if (fault == Fault::kill_before || fault == Fault::kill_inside || fault == Fault::power_cut) die();
   const Result result = call();
   if (fault == Fault::kill_after) die();
   return result;
@@ -155,7 +202,9 @@ ssize_t write_call(int descriptor, std::size_t size, Put put) {
   const std::string path = path_of(descriptor);
   if (!concerns_us(path)) return put(size);
   const Fault fault = next_fault(Kind::space, "write", path);
-  if (fault == Fault::kill_before) die();
+  if (fault == Fault::power_cut) synced_files().cut();
+  if (fault == Fault::kill_before || fault == Fault::power_cut) die();
+  synced_files().written(path);
   if (fault == Fault::fail || write_was_cut.exchange(false)) {
     errno = fault == Fault::fail ? plan().error : ENOSPC;
     return -1;
@@ -190,6 +239,21 @@ FILE* fopen_call(const char* name, const char* path, const char* mode) {
 int unlink_call(int folder, const char* path, int flags) {
   return simple_call(Kind::change, "unlink", absolute(folder, path),
                      [&] { return syscall(SYS_unlinkat, folder, path, flags); });
+}
+
+int sync_call(const char* name, long number, int descriptor) {
+  const std::string path = path_of(descriptor);
+  const int result = simple_call(Kind::change, name, path, [&] { return syscall(number, descriptor); });
+  if (result == 0) synced_files().synced(path);
+  return result;
+}
+
+int rename_call(const std::string& from, const std::string& to) {
+  const int result = simple_call(Kind::change, "rename", to, [&] {
+    return syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0);
+  });
+  if (result == 0) synced_files().renamed(from, to);
+  return result;
 }
 
 int stat_call(const char* name, const char* path, struct stat* status) {
@@ -235,13 +299,10 @@ ssize_t pwrite(int descriptor, const void* data, size_t size, off_t offset) {
 }
 
 int fsync(int descriptor) {
-  return simple_call(Kind::change, "fsync", path_of(descriptor),
-                     [&] { return syscall(SYS_fsync, descriptor); });
+  return sync_call("fsync", SYS_fsync, descriptor);
 }
-
 int fdatasync(int descriptor) {
-  return simple_call(Kind::change, "fdatasync", path_of(descriptor),
-                     [&] { return syscall(SYS_fdatasync, descriptor); });
+  return sync_call("fdatasync", SYS_fdatasync, descriptor);
 }
 
 int ftruncate(int descriptor, off_t size) noexcept {
@@ -250,8 +311,7 @@ int ftruncate(int descriptor, off_t size) noexcept {
 }
 
 int rename(const char* from, const char* to) noexcept {
-  return simple_call(Kind::change, "rename", absolute(AT_FDCWD, to),
-                     [&] { return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0); });
+  return rename_call(absolute(AT_FDCWD, from), absolute(AT_FDCWD, to));
 }
 
 int link(const char* from, const char* to) noexcept {

@@ -141,12 +141,14 @@ def single_faults(calls):
 
 def kills(calls):
     """SIGKILL before each call that changes the disk, and inside each write. After a call the disk is as it is before the
-    next one that changes it, so only LONG does both."""
+    next one that changes it, so only LONG does both. A power cut tells before and after what makes a file count."""
     faults = []
     for call in calls:
         if call.kind == "look":
             continue
         faults.append(Fault("kill_before", call.number, call.number))
+        if LONG or call.name in ("create", "link", "rename"):
+            faults.append(Fault("power_cut", call.number, call.number))
         if call.name == "write":
             faults.append(Fault("kill_inside", call.number, call.number))
         if LONG or call is calls[-1]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -21,24 +22,31 @@ class TrainUnderFaults(unittest.TestCase):
         cls.material = Material()
         cls.addClassCleanup(program.remove, cls.material.folder)
 
-    def goes_on(self, output, config, expected):
-        """A complaint unless the same command, undisturbed now, ends with the same bits."""
-        again = run(self.material.train(config, output))
+    def goes_on(self, output):
+        """A complaint unless the same command, undisturbed now, goes on from the newest checkpoint to the same bits."""
+        complete = [int(marker.parent.name) for marker in output.glob("checkpoints/*/complete")]
+        ended_before = (output / "result.json").exists()
+        again = run(self.material.train(self.material.short, output))
         if again.status != 0:
             return f"the same command again: {again}"
-        return Finished(output).difference(expected)
+        difference = Finished(output).difference(self.material.undisturbed)
+        if difference or ended_before:
+            return difference
+        log = max(output.glob("attempts/[0-9]*/log"), key=lambda path: int(path.parent.name)).read_text()
+        begun = int(re.search(r"begins after step (\d+) of", log)[1])
+        return None if begun == max(complete, default=0) else f"began after {begun}, there were checkpoints {complete}"
 
     def check(self, faults, killed=False, also=lambda ended: None, goes_on_from=None, calls=None):
         """Each fault in a run of its own: how it ends, and that the run then goes on to the same bits."""
         material = self.material
-        expected = material.undisturbed
+        self.assertEqual(material.undisturbed.result["status"], "done")  # made here, by one thread
 
         def one(fault, folder):
             if goes_on_from:
                 shutil.copytree(goes_on_from, folder / "run")
             ended = run(material.train(material.short, folder / "run"), material.folder, fault)
             complaint = program.complaint_about(ended, material.folder, killed) or also(ended)
-            complaint = complaint or self.goes_on(folder / "run", material.short, expected)
+            complaint = complaint or self.goes_on(folder / "run")
             return f"{complaint}\n  {ended}" if complaint else None
 
         program.check_all(self, material.folder, calls or material.calls, faults, one)
