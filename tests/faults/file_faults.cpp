@@ -92,8 +92,8 @@ Function* next(const char* name) {
   for (;;) pause();
 }
 
-/// How much of each written file is on disk for certain: what a power cut leaves. Entries of folders count as
-/// kept; programs sync folders too, but no file system shows from outside whether they did.
+/// How much of each written file is on disk for certain: what a power cut leaves. Entries of folders and
+/// bytes written over count as kept.
 class Synced {
  public:
   void written(const std::string& path) {
@@ -117,6 +117,10 @@ class Synced {
       if (moved || path != to) sizes[moved ? to + path.substr(from.size()) : path] = size;
     }
     sizes_ = std::move(sizes);
+  }
+  void linked(const std::string& from, const std::string& to) {
+    const std::lock_guard lock(mutex_);
+    if (const auto file = sizes_.find(from); file != sizes_.end()) sizes_[to] = file->second;
   }
   void cut() {
     const std::lock_guard lock(mutex_);
@@ -227,7 +231,8 @@ int open_call(int folder, const char* path, int flags, mode_t mode) {
 
 /// The third argument of open(), which is there when a file may be created.
 mode_t mode_in(int flags, va_list arguments) {
-  return (flags & (O_CREAT | O_TMPFILE)) != 0 ? static_cast<mode_t>(va_arg(arguments, int)) : 0;
+  const bool creates = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+  return creates ? static_cast<mode_t>(va_arg(arguments, int)) : 0;
 }
 
 FILE* fopen_call(const char* name, const char* path, const char* mode) {
@@ -315,8 +320,11 @@ int rename(const char* from, const char* to) noexcept {
 }
 
 int link(const char* from, const char* to) noexcept {
-  return simple_call(Kind::space, "link", absolute(AT_FDCWD, to),
-                     [&] { return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0); });
+  const std::string path = absolute(AT_FDCWD, to);
+  const int result = simple_call(Kind::space, "link", path,
+                                 [&] { return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0); });
+  if (result == 0) synced_files().linked(absolute(AT_FDCWD, from), path);
+  return result;
 }
 
 int mkdir(const char* path, mode_t mode) noexcept {
