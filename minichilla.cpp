@@ -29,7 +29,8 @@ void install_signal_handlers() {
   action.sa_handler = request_stop;
   action.sa_flags = SA_RESTART;  // a signal asks for a stop; it must not look like a failed write or sync
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a failed write, not a death
+  // A closed pipe and a file that grows beyond the limit of the process are failed writes, not deaths.
+  for (const int signal : {SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);
 }
 
 int fail(int status, const char* message) {

@@ -68,8 +68,8 @@ def remove(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def start(arguments, folder=None, fault=None, listing=None):
-    """Starts the program; calls below `folder` are counted when it is given."""
+def start(arguments, folder=None, fault=None, listing=None, **options):
+    """Starts the program; calls below `folder` are counted when it is given. `options` are those of Popen."""
     environment = dict(os.environ)
     if folder:
         # A program with AddressSanitizer insists on coming first, which a library that keeps no memory need not mind.
@@ -77,7 +77,7 @@ def start(arguments, folder=None, fault=None, listing=None):
                         "FAULTS_FOLDER": str(folder), "FAULTS_LIST": str(listing or "")}
         environment |= fault.environment() if fault else {}
     return subprocess.Popen([PROGRAM, *map(str, arguments)], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 def end_of(process):

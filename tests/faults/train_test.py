@@ -1,9 +1,11 @@
 """minichilla train under faults: whatever fails or is killed, the same command ends with the same bits."""
 
+import functools
 import json
 import os
 import random
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -94,6 +96,14 @@ class TrainUnderFaults(unittest.TestCase):
             self.assertEqual(ended.status, 0, ended)
             self.assertIsNone(Finished(output).difference(self.material.undisturbed))
             self.assertEqual(len((output / "attempts/1/log").read_text().splitlines()), lines.index(first))
+
+    def test_file_beyond_the_limit_of_the_process(self):
+        output = self.material.folder / "limited"
+        limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (8192, 8192))
+        ended = end_of(start(self.material.train(self.material.short, output), preexec_fn=limit))
+        self.assertEqual(ended.status, 74, ended)
+        self.assertIn("/model.safetensors: cannot write: File too large", ended.errors)
+        self.assertIsNone(self.goes_on(output))
 
     def test_unwritable_folder(self):
         for error in ("EACCES", "EROFS"):
