@@ -134,8 +134,7 @@ bool publish_file(const std::filesystem::path& path, std::string_view content) {
 }
 
 void check_output_folder(const std::filesystem::path& output) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(output, ignored) || std::filesystem::is_directory(output, ignored)) return;
+  if (!path_exists(output) || std::filesystem::is_directory(output)) return;
   throw InputError("--output " + output.string() + ": found a file, expected a folder or nothing");
 }
 
