@@ -309,6 +309,19 @@ void ConfigWriter::numbers(const char* key, const std::vector<std::int64_t>& val
   list(key, texts);
 }
 
+YAML::Node parse_yaml(const std::string& text, const std::string& file) {
+  std::vector<YAML::Node> documents;
+  try {
+    documents = YAML::LoadAll(text);
+  } catch (const YAML::Exception& error) {
+    throw InputError(place(file, error.mark) + "found no YAML, expected a config: " + printable(error.msg));
+  }
+  if (documents.size() > 1) {
+    throw InputError(file + ": found " + std::to_string(documents.size()) + " YAML documents, expected one");
+  }
+  return documents.empty() || documents[0].IsNull() ? YAML::Node(YAML::NodeType::Map) : documents[0];
+}
+
 YAML::Node load_yaml(const std::string& file) {
   std::error_code failure;
   const std::filesystem::file_status status = std::filesystem::status(file, failure);
@@ -322,16 +335,7 @@ YAML::Node load_yaml(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   if (!stream.is_open() || stream.bad()) throw IoError(file + ": cannot be read");
-  std::vector<YAML::Node> documents;
-  try {
-    documents = YAML::LoadAll(text);
-  } catch (const YAML::Exception& error) {
-    throw InputError(place(file, error.mark) + "found no YAML, expected a config: " + printable(error.msg));
-  }
-  if (documents.size() > 1) {
-    throw InputError(file + ": found " + std::to_string(documents.size()) + " YAML documents, expected one");
-  }
-  return documents.empty() || documents[0].IsNull() ? YAML::Node(YAML::NodeType::Map) : documents[0];
+  return parse_yaml(text, file);
 }
 
 void set_path(YAML::Node map, const std::string& assignment) {

@@ -183,8 +183,11 @@ class ConfigWriter {
   YAML::Node map_{YAML::NodeType::Map};
 };
 
-/// The YAML document of a file, an empty map when the file is empty. InputError naming file and line when it
-/// does not parse or holds several documents, and when there is no such file; IoError when it cannot be read.
+/// The YAML document in `text`, an empty map when there is none. InputError naming `file` and line when it
+/// does not parse or holds several documents.
+YAML::Node parse_yaml(const std::string& text, const std::string& file);
+
+/// The same of a file; InputError too when there is no such file, IoError when it cannot be read.
 YAML::Node load_yaml(const std::string& file);
 
 /// Sets `assignment` ("train.optimizer.learning_rate=0.01"; the value is YAML) in the map, making sections on

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "kernels/error.h"
@@ -27,12 +26,7 @@ bool is_sweep(const fs::path& folder) {
 }
 
 Fit read_fit(const fs::path& file) {
-  try {
-    return fit_from_json(nlohmann::json::parse(read_file(file)), file.string());
-  } catch (const nlohmann::json::parse_error& error) {
-    throw InputError(file.string() + ": not JSON (byte " + std::to_string(error.byte) +
-                     "), expected a file written by minichilla fit");
-  }
+  return parse_fit(read_file(file), file.string());
 }
 
 /// Whether the runs that the fit was made from have the sizes that `table` gives them.

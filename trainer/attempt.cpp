@@ -128,21 +128,27 @@ ProcessIdentity this_process() {
   return self;
 }
 
+AttemptOutcome parse_outcome(const std::string& text, const std::string& where) {
+  const nlohmann::json json = parse_json_object(text, where);
+  return {json_text(json, "status", where), json_text(json, "reason", where)};
+}
+
+ProcessIdentity parse_owner(const std::string& text, const std::string& where) {
+  const nlohmann::json json = parse_json_object(text, where);
+  return {json_text(json, "host", where), json_whole(json, "pid", where), json_text(json, "boot_id", where),
+          json_text(json, "pid_namespace", where), json_whole(json, "start_ticks", where)};
+}
+
 std::optional<AttemptOutcome> read_outcome(const std::filesystem::path& attempt) {
   const std::filesystem::path file = attempt / "outcome.json";
   if (!path_exists(file)) return std::nullopt;
-  const nlohmann::json json = parse_json_object(read_file(file), file.string());
-  return AttemptOutcome{json_text(json, "status", file.string()), json_text(json, "reason", file.string())};
+  return parse_outcome(read_file(file), file.string());
 }
 
 std::optional<ProcessIdentity> read_owner(const std::filesystem::path& attempt) {
   const std::filesystem::path file = attempt / "owner.json";
   if (!path_exists(file)) return std::nullopt;
-  const std::string where = file.string();
-  const nlohmann::json json = parse_json_object(read_file(file), where);
-  return ProcessIdentity{json_text(json, "host", where), json_whole(json, "pid", where),
-                         json_text(json, "boot_id", where), json_text(json, "pid_namespace", where),
-                         json_whole(json, "start_ticks", where)};
+  return parse_owner(read_file(file), file.string());
 }
 
 std::string describe_owner(const std::filesystem::path& attempt) {

@@ -45,7 +45,11 @@ struct AttemptOutcome {
   std::string status, reason;
 };
 
-/// Of attempts/<n>; nothing while it has not ended. InputError for a file that is not what Attempt wrote.
+/// From the text of outcome.json and owner.json; InputError begins with `where` when Attempt did not write
+/// it.
+AttemptOutcome parse_outcome(const std::string& text, const std::string& where);
+ProcessIdentity parse_owner(const std::string& text, const std::string& where);
+/// Of attempts/<n>; nothing while there is no such file. InputError as above.
 std::optional<AttemptOutcome> read_outcome(const std::filesystem::path& attempt);
 std::optional<ProcessIdentity> read_owner(const std::filesystem::path& attempt);
 /// "pid 123 on host"

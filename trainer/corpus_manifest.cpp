@@ -199,6 +199,17 @@ std::string identity_of(const CorpusManifest& manifest) {
   return sha256_hex(text);
 }
 
+CorpusManifest parse_manifest(const std::string& text, const std::string& file) {
+  Json json;
+  try {
+    json = Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    throw InputError(file + ": found no JSON (at byte " + std::to_string(error.byte) +
+                     "), expected the manifest of a corpus");
+  }
+  return read_top(ObjectReader(json, file));
+}
+
 std::string tokenizer_identity(const CorpusManifest& manifest) {
   if (!manifest.tokenizer_model) return manifest.tokenizer;
   return manifest.tokenizer + "-" + manifest.tokenizer_model->kind + "-" +
@@ -209,8 +220,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& folder,
                                           const CorpusManifest& manifest) {
   if (!manifest.tokenizer_model) return make_bytes_tokenizer();
   const std::filesystem::path path = folder / kTokenizerModelFile;
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
+  if (!path_exists(path)) {
     throw InputError(path.string() + ": found no such file, expected the tokenizer that manifest.json names");
   }
   const std::string model = read_file(path);
@@ -233,14 +243,7 @@ CorpusManifest read_manifest(const std::filesystem::path& folder) {
     throw InputError(folder.string() + ": found no manifest.json, expected a corpus folder written by " +
                      "'minichilla data prepare'");
   }
-  Json json;
-  try {
-    json = Json::parse(read_file(path));
-  } catch (const Json::parse_error& error) {
-    throw InputError(path.string() + ": found no JSON (at byte " + std::to_string(error.byte) +
-                     "), expected the manifest of a corpus");
-  }
-  return read_top(ObjectReader(json, path.string()));
+  return parse_manifest(read_file(path), path.string());
 }
 
 std::string manifest_text(const CorpusManifest& manifest) {

@@ -72,8 +72,11 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& folder,
 /// Does not depend on the number of shards, on names of sources, or on paths.
 std::string identity_of(const CorpusManifest& manifest);
 
-/// Reads and checks `folder`/manifest.json: keys, types, ranges, sums, the hash, that shards lie in the
-/// folder. InputError names file, key, found and expected; also when there is no manifest.
+/// Checks the text of a manifest: keys, types, ranges, sums, the hash, that shards lie in its folder.
+/// InputError names `file`, which ends in manifest.json, key, found and expected.
+CorpusManifest parse_manifest(const std::string& text, const std::string& file);
+
+/// The same of `folder`/manifest.json; InputError also when there is none.
 CorpusManifest read_manifest(const std::filesystem::path& folder);
 
 /// JSON text with a newline at the end; the same manifest gives the same bytes.

@@ -30,29 +30,6 @@ RunState state_of(const RunRecord& record) {
   return outcome->status == "failed" ? RunState::failed : RunState::interrupted;
 }
 
-/// Appends the rows of one attempt, whose first step decides which earlier rows they replace.
-void append_rows(const fs::path& file, std::vector<MetricsRow>& rows) {
-  const std::string text = read_file(file);
-  std::int64_t line_number = 0;
-  bool first = true;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    ++line_number;
-    MetricsRow row;
-    try {
-      row = parse_metrics_line(text.substr(begin, end - begin),
-                               file.string() + ":" + std::to_string(line_number));
-    } catch (const InputError&) {
-      if (end + 1 >= text.size()) return;  // the writer was killed inside its last line
-      throw;
-    }
-    if (first) std::erase_if(rows, [&](const MetricsRow& old) { return old.step >= row.step; });
-    first = false;
-    rows.push_back(row);
-    begin = end + 1;
-  }
-}
-
 }  // namespace
 
 const char* name_of(RunState state) {
@@ -96,11 +73,8 @@ RunConfig read_run_config(const fs::path& folder) {
   return config;
 }
 
-std::optional<RunResult> read_result(const fs::path& folder) {
-  const fs::path file = folder / "result.json";
-  if (!path_exists(file)) return std::nullopt;
-  const std::string where = file.string();
-  const nlohmann::json json = parse_json_object(read_file(file), where);
+RunResult parse_result(const std::string& text, const std::string& where) {
+  const nlohmann::json json = parse_json_object(text, where);
   RunResult result;
   result.run_id = json_text(json, "run_id", where);
   result.status = json_text(json, "status", where);
@@ -126,6 +100,12 @@ std::optional<RunResult> read_result(const fs::path& folder) {
   result.seed = static_cast<std::uint64_t>(json_whole(json, "seed", where));
   result.version = json_text(json, "version", where);
   return result;
+}
+
+std::optional<RunResult> read_result(const fs::path& folder) {
+  const fs::path file = folder / "result.json";
+  if (!path_exists(file)) return std::nullopt;
+  return parse_result(read_file(file), file.string());
 }
 
 std::string result_json(const RunResult& result) {
@@ -166,11 +146,31 @@ RunRecord read_run(const fs::path& folder) {
   return record;
 }
 
+void append_metrics(const std::string& text, const std::string& file, std::vector<MetricsRow>& rows) {
+  std::int64_t line_number = 0;
+  bool first = true;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    ++line_number;
+    MetricsRow row;
+    try {
+      row = parse_metrics_line(text.substr(begin, end - begin), file + ":" + std::to_string(line_number));
+    } catch (const InputError&) {
+      if (end + 1 >= text.size()) return;  // the writer was killed inside its last line
+      throw;
+    }
+    if (first) std::erase_if(rows, [&](const MetricsRow& old) { return old.step >= row.step; });
+    first = false;
+    rows.push_back(row);
+    begin = end + 1;
+  }
+}
+
 std::vector<MetricsRow> read_metrics(const fs::path& folder) {
   std::vector<MetricsRow> rows;
   for (const std::int64_t attempt : numbered_folders(folder / "attempts")) {
     const fs::path file = folder / "attempts" / std::to_string(attempt) / "metrics.jsonl";
-    if (path_exists(file)) append_rows(file, rows);
+    if (path_exists(file)) append_metrics(read_file(file), file.string(), rows);
   }
   return rows;
 }

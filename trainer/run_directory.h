@@ -60,8 +60,10 @@ std::vector<std::int64_t> numbered_folders(const std::filesystem::path& parent);
 /// Reads config.yaml; InputError names what is wrong, also when there is none.
 RunConfig read_run_config(const std::filesystem::path& folder);
 
-/// result.json, or nothing while the run has none. InputError for a file that is not what publish_result
-/// wrote.
+/// The result in the text of a result.json; InputError begins with `where` when it is not what publish_result
+/// writes.
+RunResult parse_result(const std::string& text, const std::string& where);
+/// result.json, or nothing while the run has none. InputError as above.
 std::optional<RunResult> read_result(const std::filesystem::path& folder);
 /// The text of result.json. Losses that are not finite are null.
 std::string result_json(const RunResult& result);
@@ -70,6 +72,10 @@ bool publish_result(const std::filesystem::path& folder, const RunResult& result
 
 /// Reads config.yaml, result.json and the attempts' outcomes. InputError names the file and what is wrong.
 RunRecord read_run(const std::filesystem::path& folder);
+
+/// Appends the rows of one attempt, the text of a metrics.jsonl, to those of earlier attempts: they replace
+/// the rows from their first step on. A torn last line is skipped. InputError names `file` and line.
+void append_metrics(const std::string& text, const std::string& file, std::vector<MetricsRow>& rows);
 
 /// All rows of all attempts joined: an attempt's rows replace those of earlier attempts from its first step
 /// on, so that no step appears twice. A torn last line is skipped.

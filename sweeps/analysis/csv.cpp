@@ -7,7 +7,6 @@
 
 #include "kernels/error.h"
 #include "model/quote.h"
-#include "trainer/files.h"
 
 namespace minichilla {
 namespace {
@@ -26,8 +25,7 @@ std::string listed(const std::vector<std::string>& names, const char* separator)
 
 }  // namespace
 
-CsvTable::CsvTable(const std::filesystem::path& file) : file_(file.string()) {
-  std::string content = read_file(file);
+CsvTable::CsvTable(std::string content, std::string file) : file_(std::move(file)) {
   if (content.starts_with("\xef\xbb\xbf")) content.erase(0, 3);
   std::istringstream lines(content);
   std::string text;

@@ -1,7 +1,6 @@
 // Comma-separated tables: a header, rows, `#` comment lines, double quotes.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,9 +15,9 @@ struct CsvRow {
 /// A whole table in memory; every row has as many fields as the header. A column may go by several names.
 class CsvTable {
  public:
-  /// InputError names file and line: no header, a column twice, a row with another number of fields, an open
-  /// quote.
-  explicit CsvTable(const std::filesystem::path& file);
+  /// Of a file's content. InputError names `file` and line: no header, a column twice, a row with another
+  /// number of fields, an open quote.
+  CsvTable(std::string content, std::string file);
 
   const std::vector<CsvRow>& rows() const { return rows_; }
 

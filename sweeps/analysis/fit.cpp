@@ -110,20 +110,6 @@ std::string answer_of(const Fit& fit) {
 
 }  // namespace
 
-std::optional<bool> approaches_agree(const Fit& fit) {
-  std::vector<Interval80And95> intervals;
-  for (const NamedExponent& exponent : exponents_of(fit)) {
-    if (exponent.a->interval) intervals.push_back(*exponent.a->interval);
-  }
-  if (intervals.size() < 2) return std::nullopt;
-  for (const Interval80And95& one : intervals) {
-    for (const Interval80And95& other : intervals) {
-      if (one.low95 > other.high95) return false;
-    }
-  }
-  return true;
-}
-
 Fit fit_all(const RunTable& table, const FitOptions& options) {
   Fit fit;
   summarise(table, fit);

@@ -147,5 +147,7 @@ nlohmann::json to_json(const Fit& fit);
 nlohmann::json to_json(const std::vector<Optimum>& optima);
 /// InputError names the file and the key that is missing or wrong.
 Fit fit_from_json(const nlohmann::json& json, const std::string& file);
+/// The same of a file's content.
+Fit parse_fit(const std::string& content, const std::string& file);
 
 }  // namespace minichilla

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "model/quote.h"
 #include "sweeps/analysis/fit.h"
 
 namespace minichilla {
@@ -317,6 +318,16 @@ Fit fit_from_json(const json& value, const std::string& file) {
   fit.notes = in.at("notes").texts();
   fit.answer = in.at("verdict").at("answer").text();
   return fit;
+}
+
+Fit parse_fit(const std::string& content, const std::string& file) {
+  json value;
+  try {
+    value = json::parse(content);
+  } catch (const json::exception& error) {
+    throw InputError(file + ": not JSON: " + printable(error.what()));
+  }
+  return fit_from_json(value, file);
 }
 
 }  // namespace minichilla

@@ -160,6 +160,23 @@ double ParametricFit::Surface::loss(double N, double D) const {
   return E + A * std::pow(N, -alpha) + B * std::pow(D, -beta);
 }
 
+std::optional<bool> approaches_agree(const Fit& fit) {
+  std::vector<Interval80And95> intervals;
+  const auto add = [&](const std::string& refused, const Estimate& a) {
+    if (refused.empty() && a.interval) intervals.push_back(*a.interval);
+  };
+  add(fit.isoflop.refused, fit.isoflop.laws.a);
+  add(fit.parametric.refused, fit.parametric.a);
+  add(fit.envelope.refused, fit.envelope.laws.a);
+  if (intervals.size() < 2) return std::nullopt;
+  for (const Interval80And95& one : intervals) {
+    for (const Interval80And95& other : intervals) {
+      if (one.low95 > other.high95) return false;
+    }
+  }
+  return true;
+}
+
 std::vector<Optimum> predict(const Fit& fit, double C) {
   return answer(fit, {Question::Given::C, C});
 }

@@ -10,6 +10,7 @@
 #include "kernels/error.h"
 #include "model/config_fields.h"
 #include "sweeps/analysis/csv.h"
+#include "trainer/files.h"
 
 namespace minichilla {
 namespace {
@@ -141,14 +142,17 @@ void assign_budgets(std::vector<Observation>& runs) {
 }
 
 RunTable read_csv_table(const std::filesystem::path& file) {
-  const CsvTable csv(file);
+  return parse_csv_table(read_file(file), file.string());
+}
+
+RunTable parse_csv_table(const std::string& content, const std::string& file) {
+  const CsvTable csv(content, file);
   const Columns columns = columns_of(csv);
-  if (csv.rows().empty())
-    throw InputError(file.string() + ": no rows after the header, expected one per run");
+  if (csv.rows().empty()) throw InputError(file + ": no rows after the header, expected one per run");
   CurveCollector collector(csv, columns);
   for (const CsvRow& row : csv.rows()) collector.add(row);
   RunTable table;
-  table.source = file.string();
+  table.source = file;
   collector.move_into(table);
   if (!columns.C) table.notes.emplace_back("no column of FLOPs: C is 6·N·D");
   table.budgets_planned = columns.budget.has_value();

@@ -51,6 +51,8 @@ RunTable read_sweep_table(const std::filesystem::path& sweep, ParameterCount cou
 /// observation. Without a budget column, runs whose C lie close together form a budget (see assign_budgets).
 /// InputError names file, line, column, found and expected.
 RunTable read_csv_table(const std::filesystem::path& file);
+/// The same of a file's content; `file` is for messages and the table's source.
+RunTable parse_csv_table(const std::string& content, const std::string& file);
 
 /// Gives runs without a budget one: runs with at least three sizes whose C follow each other within 3 %, and
 /// lie within 10 % in all, share their geometric mean, rounded to three digits. Others stay in none; where

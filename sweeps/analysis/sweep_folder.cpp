@@ -20,15 +20,19 @@ std::vector<PlannedRun> read_plan(const std::filesystem::path& sweep) {
   if (!std::filesystem::exists(file)) {
     throw InputError(file.string() + ": not there, expected a folder that `minichilla sweep plan` wrote");
   }
+  return parse_plan(read_file(file), file.string());
+}
+
+std::vector<PlannedRun> parse_plan(const std::string& text, const std::string& file) {
   try {
-    const nlohmann::json plan = nlohmann::json::parse(read_file(file));
+    const nlohmann::json plan = nlohmann::json::parse(text);
     if (plan.at("format") != kFormat) {
-      throw InputError(file.string() + ": found format " + plan.at("format").dump() + ", expected " +
+      throw InputError(file + ": found format " + plan.at("format").dump() + ", expected " +
                        std::to_string(kFormat));
     }
     return plan.at("runs").get<std::vector<PlannedRun>>();
   } catch (const nlohmann::json::exception& error) {
-    throw InputError(file.string() + ": not a sweep's plan: " + error.what());
+    throw InputError(file + ": not a sweep's plan: " + error.what());
   }
 }
 

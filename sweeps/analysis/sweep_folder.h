@@ -31,6 +31,8 @@ struct PlannedRun {
 /// The plan of a sweep folder, in the order of the plan. InputError names the file and what is wrong or
 /// missing.
 std::vector<PlannedRun> read_plan(const std::filesystem::path& sweep);
+/// The same of the text of a plan.json; `file` is for messages.
+std::vector<PlannedRun> parse_plan(const std::string& text, const std::string& file);
 
 /// Replaces plan.json.
 void write_plan(const std::filesystem::path& sweep, const std::vector<PlannedRun>& runs);

@@ -30,13 +30,7 @@ Fit read_fit_file(const fs::path& given) {
   if (!fs::exists(file)) {
     throw InputError(file.string() + ": not there, expected a file that 'minichilla fit' wrote");
   }
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(read_file(file));
-  } catch (const nlohmann::json::exception& error) {
-    throw InputError(file.string() + ": not JSON: " + printable(error.what()));
-  }
-  return fit_from_json(json, file.string());
+  return parse_fit(read_file(file), file.string());
 }
 
 double parse_positive(const std::string& option, const std::string& text) {
