@@ -10,6 +10,8 @@
 
 namespace minichilla {
 
+constexpr int kMostLayers = 1000, kLargestWidth = 1 << 16, kMostHeads = 1 << 12;
+
 struct AttentionConfig {
   /// Repeated over the layers: layer l has pattern[l mod size].
   std::vector<std::string> pattern = {"dense"};
@@ -56,9 +58,9 @@ template <class Fields>
 void describe(Fields& fields, ModelConfig& config) {
   if constexpr (std::is_same_v<Fields, ConfigReader>) read_size(fields, config);
   fields.choice("family", config.family, {"custom", "ladder", "gpt3", "chinchilla", "gopher"});
-  fields.number("n_layers", config.n_layers, 1, 1000);
-  fields.number("d_model", config.d_model, 1, 1 << 16);
-  fields.number("n_heads", config.n_heads, 1, 1 << 12);
+  fields.number("n_layers", config.n_layers, 1, kMostLayers);
+  fields.number("d_model", config.d_model, 1, kLargestWidth);
+  fields.number("n_heads", config.n_heads, 1, kMostHeads);
   fields.number("d_head", config.d_head, 0, 1 << 12);
   fields.number("d_ff", config.d_ff, 0, 1 << 18);
   fields.number("context_length", config.context_length, 1, 1 << 20);

@@ -1,5 +1,7 @@
 #include "model/config_fields.h"
 
+#include <yaml-cpp/eventhandler.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -15,6 +17,7 @@ namespace {
 
 constexpr double kLargestWhole = 0x1p53;
 constexpr int kDeepestValue = 32;
+constexpr int kLargestValue = 10'000;  ///< nodes, with every alias written out
 
 std::string kind_of(const YAML::Node& node) {
   switch (node.Type()) {
@@ -65,18 +68,54 @@ int suffix_exponent(char suffix) {
   }
 }
 
-/// The same value without the marks of where it stood.
-YAML::Node unmarked(const YAML::Node& node, int depth = 0) {
+/// The same value without the marks of where it stood. Aliases of aliases can stand for any number of nodes:
+/// `nodes` counts them.
+YAML::Node unmarked(const YAML::Node& node, int& nodes, int depth = 0) {
   if (depth > kDeepestValue) throw YAML::Exception(YAML::Mark::null_mark(), "nested too deeply");
+  if (++nodes > kLargestValue) throw YAML::Exception(YAML::Mark::null_mark(), "too many values");
   if (node.IsScalar()) return YAML::Node(node.Scalar());
   if (node.IsNull()) return YAML::Node(YAML::NodeType::Null);
   YAML::Node copy(node.Type());
   if (node.IsSequence()) {
-    for (const YAML::Node& item : node) copy.push_back(unmarked(item, depth + 1));
+    for (const YAML::Node& item : node) copy.push_back(unmarked(item, nodes, depth + 1));
   } else {
-    for (const auto& entry : node) copy[unmarked(entry.first, depth + 1)] = unmarked(entry.second, depth + 1);
+    for (const auto& entry : node) {
+      copy[unmarked(entry.first, nodes, depth + 1)] = unmarked(entry.second, nodes, depth + 1);
+    }
   }
   return copy;
+}
+
+/// Notices where documents start; YAML::LoadAll would, too, but never ends when the parser stops moving on,
+/// as it does at some misplaced commas.
+class DocumentStarts : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { last_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  }
+  void OnMapEnd() override {}
+  const YAML::Mark& last() const { return last_; }
+
+ private:
+  YAML::Mark last_;
+};
+
+/// The one document in `text`, undefined when there is none. YAML::Exception for more.
+YAML::Node load_document(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStarts starts;
+  if (!parser.HandleNextDocument(starts)) return YAML::Node(YAML::NodeType::Undefined);
+  if (parser.HandleNextDocument(starts))
+    throw YAML::Exception(starts.last(), "a second document begins here");
+  return YAML::Load(text);
 }
 
 }  // namespace
@@ -310,16 +349,12 @@ void ConfigWriter::numbers(const char* key, const std::vector<std::int64_t>& val
 }
 
 YAML::Node parse_yaml(const std::string& text, const std::string& file) {
-  std::vector<YAML::Node> documents;
   try {
-    documents = YAML::LoadAll(text);
+    const YAML::Node document = load_document(text);
+    return !document.IsDefined() || document.IsNull() ? YAML::Node(YAML::NodeType::Map) : document;
   } catch (const YAML::Exception& error) {
     throw InputError(place(file, error.mark) + "found no YAML, expected a config: " + printable(error.msg));
   }
-  if (documents.size() > 1) {
-    throw InputError(file + ": found " + std::to_string(documents.size()) + " YAML documents, expected one");
-  }
-  return documents.empty() || documents[0].IsNull() ? YAML::Node(YAML::NodeType::Map) : documents[0];
 }
 
 YAML::Node load_yaml(const std::string& file) {
@@ -354,19 +389,21 @@ void set_path(YAML::Node map, const std::string& assignment) {
                      ", expected path=value such as train.optimizer.learning_rate=0.01");
   }
   YAML::Node value;
+  int nodes = 0;
   try {
-    value = unmarked(YAML::Load(assignment.substr(equals + 1)));
+    value = load_document(assignment.substr(equals + 1));
+    if (value.IsDefined()) value.reset(unmarked(value, nodes));
   } catch (const YAML::Exception& error) {
     throw InputError(where +
                      "found a value that is not YAML, expected one such as 0.01 or [dense, banded]: " +
                      printable(error.msg));
   }
-  if (value.IsNull()) throw InputError(where + "found no value, expected path=value");
+  if (!value.IsDefined() || value.IsNull()) throw InputError(where + "found no value, expected path=value");
   YAML::Node node = map;
   std::string path = "the config";
   for (std::size_t i = 0;; ++i) {
     if (!node.IsMap())
-      throw InputError(where + "found " + kind_of(node) + " as " + path + ", expected a section");
+      throw InputError(where + "found " + kind_of(node) + " as " + printable(path) + ", expected a section");
     if (i + 1 == keys.size()) break;
     const YAML::Node next = static_cast<const YAML::Node&>(node)[keys[i]];
     if (!next.IsDefined() || next.IsNull()) node[keys[i]] = YAML::Node(YAML::NodeType::Map);

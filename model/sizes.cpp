@@ -14,6 +14,7 @@ namespace minichilla {
 namespace {
 
 constexpr int kMlpRatio = 4;
+constexpr int kLargestNumber[] = {kMostLayers, kLargestWidth, kMostHeads};  ///< in "3x48x6", place by place
 
 /// What was expected in place of a size; the callers say what was found and where.
 [[noreturn]] void refuse_size(const std::string& expected) {
@@ -134,7 +135,9 @@ ModelConfig parse_widths(const std::string& size) {
   std::vector<int> numbers;
   for (const std::string& part : parts) {
     const std::optional<int> number = whole_number(part);
+    const int largest = kLargestNumber[numbers.size()];
     if (!number || *number < 1) refuse_name(size);
+    if (*number > largest) refuse_size("no number above " + std::to_string(largest) + " in its place");
     numbers.push_back(*number);
   }
   if (numbers.size() == 2) {

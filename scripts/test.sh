@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The one command that tests: installs what is missing, builds with warnings as errors, runs every test.
-# usage: scripts/test.sh [--fast]      --fast leaves the sanitizer build and the tests labelled "slow" out
+# usage: scripts/test.sh [--fast]      --fast leaves the sanitizer build, the fuzz targets and the tests labelled "slow" out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +29,9 @@ if ! $fast; then
   for program in kernels model trainer analysis; do
     build/asan/tests/test_$program --gtest_brief=1
   done
+
+  step "fuzz targets, 10 seconds each"
+  scripts/fuzz.sh 10
 fi
 
 step "all tests"

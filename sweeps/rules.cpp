@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "kernels/error.h"
+#include "model/quote.h"
 
 namespace minichilla {
 namespace {
@@ -62,8 +63,8 @@ void refuse_other_characters(const std::string& expression) {
   const std::string valid = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-*/^(), ";
   const std::size_t position = expression.find_first_not_of(valid);
   if (position != std::string::npos) {
-    throw std::invalid_argument("a formula of numbers, names, + - * / ^ and parentheses, not '" +
-                                expression.substr(position, 1) + "' at column " +
+    throw std::invalid_argument("a formula of numbers, names, + - * / ^ and parentheses, not " +
+                                quote(expression.substr(position, 1)) + " at column " +
                                 std::to_string(position + 1));
   }
 }

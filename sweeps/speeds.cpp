@@ -25,8 +25,10 @@ using Speeds = std::map<std::string, double>;  // tokens per second
 Speeds read_cache(const std::filesystem::path& file, const std::string& machine) {
   if (!std::filesystem::exists(file)) return {};
   const nlohmann::json cache = nlohmann::json::parse(read_file(file), nullptr, false);
-  if (!cache.is_object() || cache.value("machine", "") != machine || !cache.contains("tokens_per_s"))
+  if (!cache.is_object() || !cache.contains("machine") || cache["machine"] != machine ||
+      !cache.contains("tokens_per_s")) {
     return {};
+  }
   Speeds speeds;
   for (const auto& [key, value] : cache["tokens_per_s"].items()) {
     if (value.is_number() && value.get<double>() > 0) speeds[key] = value.get<double>();

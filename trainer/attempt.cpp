@@ -15,6 +15,7 @@
 #include <random>
 #include <thread>
 
+#include "model/quote.h"
 #include "trainer/files.h"
 #include "trainer/json_fields.h"
 #include "trainer/run_directory.h"
@@ -153,7 +154,7 @@ std::optional<ProcessIdentity> read_owner(const std::filesystem::path& attempt) 
 
 std::string describe_owner(const std::filesystem::path& attempt) {
   const std::optional<ProcessIdentity> owner = read_owner(attempt);
-  return owner ? "pid " + std::to_string(owner->pid) + " on " + owner->host : "unknown";
+  return owner ? "pid " + std::to_string(owner->pid) + " on " + printable(owner->host) : "unknown";
 }
 
 std::filesystem::path newest_attempt(const std::filesystem::path& run) {
@@ -225,7 +226,10 @@ Attempt::Attempt(const std::filesystem::path& run, std::chrono::milliseconds pat
       throw RunBusyError(run.string() + ": another process (" + describe_owner(newest) +
                          ") is training this run; wait for it or stop it");
     }
-    if (claim(newest.empty() ? 1 : std::stoi(newest.filename().string()) + 1)) break;
+    const std::int64_t last = newest.empty() ? 0 : std::stoll(newest.filename().string());
+    if (last >= INT_MAX)
+      throw InputError(newest.string() + ": found attempt " + std::to_string(last) + ", expected fewer");
+    if (claim(static_cast<int>(last) + 1)) break;
   }
   sync_folder(attempts_of(run));
   log_ = open_log(folder_ / "log");

@@ -9,6 +9,7 @@
 #include "kernels/error.h"
 #include "model/quote.h"
 #include "trainer/files.h"
+#include "trainer/json_fields.h"
 #include "trainer/sentencepiece_tokenizer.h"
 
 namespace minichilla {
@@ -36,7 +37,7 @@ class ObjectReader {
     for (const auto& item : object_.items()) present.push_back(item.key());
     const std::string near = nearest_name(key, present);
     throw InputError(place_ + ": missing key '" + key + "'" +
-                     (near.empty() ? "" : " (found '" + near + "')"));
+                     (near.empty() ? "" : " (found " + quote(near) + ")"));
   }
 
   std::string text(const char* key) const {
@@ -90,9 +91,7 @@ class ObjectReader {
   const std::string& place() const { return place_; }
 
   [[noreturn]] void fail(const char* key, const Json& found, const std::string& expected) const {
-    throw InputError(place_ + dot() + key + ": found " +
-                     quote(found.dump(-1, ' ', true, Json::error_handler_t::replace)) + ", expected " +
-                     expected);
+    throw InputError(place_ + dot() + key + ": found " + found_json(found) + ", expected " + expected);
   }
 
  private:
@@ -165,7 +164,7 @@ CorpusManifest read_top(const ObjectReader& top) {
   const ObjectReader splits = top.object("splits");
   for (const auto& item : splits.json().items()) {
     if (std::find(kSplitNames.begin(), kSplitNames.end(), item.key()) == kSplitNames.end()) {
-      throw InputError(splits.place() + ": found '" + item.key() + "', expected train, val or test");
+      throw InputError(splits.place() + ": found " + quote(item.key()) + ", expected train, val or test");
     }
   }
   for (const std::string& name : kSplitNames) {
@@ -206,6 +205,9 @@ CorpusManifest parse_manifest(const std::string& text, const std::string& file) 
   } catch (const Json::parse_error& error) {
     throw InputError(file + ": found no JSON (at byte " + std::to_string(error.byte) +
                      "), expected the manifest of a corpus");
+  } catch (const Json::out_of_range&) {
+    throw InputError(file +
+                     ": found a number beyond the range of a double, expected the manifest of a corpus");
   }
   return read_top(ObjectReader(json, file));
 }

@@ -13,7 +13,7 @@ const nlohmann::json& member(const nlohmann::json& object, const char* key, cons
 
 [[noreturn]] void wrong_type(const nlohmann::json& found, const char* key, const char* expected,
                              const std::string& where) {
-  throw InputError(where + ": " + key + ": found " + found.dump() + ", expected " + expected);
+  throw InputError(where + ": " + key + ": found " + found_json(found) + ", expected " + expected);
 }
 
 }  // namespace
@@ -35,8 +35,18 @@ double json_number(const nlohmann::json& object, const char* key, const std::str
 
 std::int64_t json_whole(const nlohmann::json& object, const char* key, const std::string& where) {
   const nlohmann::json& found = member(object, key, where);
-  if (!found.is_number_integer()) wrong_type(found, key, "a whole number", where);
+  // The parser makes an unsigned number of every integer that has no sign.
+  constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  if (!found.is_number_unsigned() || found.get<std::uint64_t>() > kLargest) {
+    wrong_type(found, key, "a whole number from 0 to 2^63 - 1", where);
+  }
   return found.get<std::int64_t>();
+}
+
+double json_finite(const nlohmann::json& object, const char* key, const std::string& where) {
+  const double number = json_number(object, key, where);
+  if (!std::isfinite(number)) wrong_type(member(object, key, where), key, "a finite number", where);
+  return number;
 }
 
 std::string json_text(const nlohmann::json& object, const char* key, const std::string& where) {

@@ -43,6 +43,7 @@ MetricsRow parse_metrics_line(const std::string& line, const std::string& where)
   row.wall_s = json_number(object, "wall_s", where);
   if (object.contains("split")) {
     row.split = json_text(object, "split", where);
+    if (row.split.empty()) throw InputError(where + ": split: found nothing, expected the name of a split");
     row.bits_per_byte = json_number(object, "bits_per_byte", where);
   } else {
     row.lr = json_number(object, "lr", where);

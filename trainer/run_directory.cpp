@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "kernels/error.h"
+#include "model/quote.h"
 #include "trainer/attempt.h"
 #include "trainer/files.h"
 #include "trainer/json_fields.h"
@@ -79,7 +80,7 @@ RunResult parse_result(const std::string& text, const std::string& where) {
   result.run_id = json_text(json, "run_id", where);
   result.status = json_text(json, "status", where);
   if (result.status != "done" && result.status != "diverged") {
-    throw InputError(where + ": status: found '" + result.status + "', expected done or diverged");
+    throw InputError(where + ": status: found " + quote(result.status) + ", expected done or diverged");
   }
   result.reason = json_text(json, "reason", where);
   result.params = json_whole(json, "params", where);

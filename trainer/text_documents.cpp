@@ -105,6 +105,10 @@ std::string field_of_record(std::string_view line, const std::string& where, con
   } catch (const json::parse_error& error) {
     throw InputError(where + ": found no valid JSON (at byte " + std::to_string(error.byte) +
                      " of the line), expected an object with the text in field '" + field + "'");
+  } catch (const json::out_of_range&) {
+    throw InputError(where +
+                     ": found a number beyond the range of a double, expected an object with the text " +
+                     "in field '" + field + "'");
   }
   if (!record.is_object()) {
     throw InputError(where + ": found a JSON " + record.type_name() + ", expected an object with field '" +

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 #include <sstream>
 
 #include "kernels/error.h"
@@ -33,8 +34,9 @@ CsvTable::CsvTable(std::string content, std::string file) : file_(std::move(file
     if (trimmed(text).empty() || trimmed(text)[0] == '#') continue;
     std::vector<std::string> fields = split(text, line);
     if (columns_.empty()) {
+      std::set<std::string> names;
       for (const std::string& name : fields) {
-        if (std::count(fields.begin(), fields.end(), name) > 1) {
+        if (!names.insert(name).second) {
           throw InputError(file_ + ":" + std::to_string(line) + ": column " + quote(name) +
                            " twice in the header");
         }

@@ -4,6 +4,7 @@
 #include "kernels/error.h"
 #include "model/quote.h"
 #include "sweeps/analysis/fit.h"
+#include "trainer/json_fields.h"
 
 namespace minichilla {
 namespace {
@@ -66,9 +67,7 @@ class Reader {
     return result;
   }
   [[noreturn]] void fail(const std::string& expected) const {
-    std::string found = value_.dump(-1, ' ', false, json::error_handler_t::replace);
-    if (found.size() > 60) found = found.substr(0, 60) + "...";
-    throw InputError(file_ + ": " + (path_.empty() ? "the whole" : path_) + ": found " + found +
+    throw InputError(file_ + ": " + (path_.empty() ? "the whole" : path_) + ": found " + found_json(value_) +
                      ", expected " + expected);
   }
 

@@ -324,7 +324,7 @@ TEST(LoadYaml, NamesFileAndLineOfWhatIsNoYaml) {
   };
   EXPECT_THAT(error("count: 5\nlabel: [a, b\nwords: 1\n"),
               testing::StartsWith(":3: found no YAML, expected a config: "));
-  EXPECT_EQ(error("a: 1\n---\nb: 2\n"), ": found 2 YAML documents, expected one");
+  EXPECT_EQ(error("a: 1\n---\nb: 2\n"), ":2: found no YAML, expected a config: a second document begins here");
   EXPECT_THAT(error(std::string(100000, '[')), testing::HasSubstr("found no YAML"));
 }
 

@@ -1,0 +1,39 @@
+// A small checkpoint, written by the trainer's own code.
+#pragma once
+
+#include <filesystem>
+
+#include "trainer/checkpoint.h"
+
+namespace minichilla::fuzz {
+
+/// A model of a few hundred parameters.
+inline ParameterTable sample_table() {
+  ModelConfig model;
+  model.n_layers = 1;
+  model.d_model = 4;
+  model.n_heads = 1;
+  model.d_ff = 4;
+  model.context_length = 4;
+  return {resolved(model), 5};
+}
+
+/// Writes `run`/checkpoints/7 of config "config" on corpus "corpus".
+inline void save_sample_checkpoint(const std::filesystem::path& run, const ParameterTable& table) {
+  CheckpointState state;
+  state.step = 7;
+  state.sequences = 56;
+  state.tail_loss_sum = 1.5;
+  state.val_loss = 2.25;
+  state.val_bits_per_byte = 3.25;
+  state.val_step = 5;
+  state.wall_s = 1.5;
+  state.train_s = 1.25;
+  state.config_hash = "config";
+  state.corpus_hash = "corpus";
+  state.numerics_id = "0123456789ab";
+  const std::vector<float> flat(static_cast<std::size_t>(table.flat_size()), 0.5f);
+  Checkpoints(run, table).save(state, {flat, flat, flat});
+}
+
+}  // namespace minichilla::fuzz
