@@ -16,7 +16,7 @@ namespace minichilla {
 namespace {
 
 constexpr double kLargestWhole = 0x1p53;
-constexpr int kDeepestValue = 32;
+constexpr std::size_t kDeepestValue = 32;
 constexpr int kLargestValue = 10'000;  ///< nodes, with every alias written out
 
 std::string kind_of(const YAML::Node& node) {
@@ -70,7 +70,7 @@ int suffix_exponent(char suffix) {
 
 /// The same value without the marks of where it stood. Aliases of aliases can stand for any number of nodes:
 /// `nodes` counts them.
-YAML::Node unmarked(const YAML::Node& node, int& nodes, int depth = 0) {
+YAML::Node unmarked(const YAML::Node& node, int& nodes, std::size_t depth = 0) {
   if (depth > kDeepestValue) throw YAML::Exception(YAML::Mark::null_mark(), "nested too deeply");
   if (++nodes > kLargestValue) throw YAML::Exception(YAML::Mark::null_mark(), "too many values");
   if (node.IsScalar()) return YAML::Node(node.Scalar());
@@ -387,6 +387,10 @@ void set_path(YAML::Node map, const std::string& assignment) {
   if (equals == std::string::npos || std::find(keys.begin(), keys.end(), "") != keys.end()) {
     throw InputError("--set: found " + quote(assignment) +
                      ", expected path=value such as train.optimizer.learning_rate=0.01");
+  }
+  if (keys.size() > kDeepestValue) {
+    throw InputError(where + "found " + std::to_string(keys.size()) +
+                     " names in the path, expected at most " + std::to_string(kDeepestValue));
   }
   YAML::Node value;
   int nodes = 0;

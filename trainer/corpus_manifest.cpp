@@ -91,7 +91,9 @@ class ObjectReader {
   const std::string& place() const { return place_; }
 
   [[noreturn]] void fail(const char* key, const Json& found, const std::string& expected) const {
-    throw InputError(place_ + dot() + key + ": found " + found_json(found) + ", expected " + expected);
+    const std::string shown = found_json(found);
+    throw InputError(place_ + dot() + key + ": found " + (found.is_structured() ? shown : "'" + shown + "'") +
+                     ", expected " + expected);
   }
 
  private:

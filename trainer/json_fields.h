@@ -24,10 +24,11 @@ std::string json_text(const nlohmann::json& object, const char* key, const std::
 double json_finite(const nlohmann::json& object, const char* key, const std::string& where);
 
 /// A value for a message: what is no list and no object as it stands, cut to fit a line. Lists and objects
-/// are named by their kind alone: writing a deep one out would overflow the stack.
+/// are named by kind and size: writing a deep one out would overflow the stack.
 template <class Json>
 std::string found_json(const Json& value) {
-  if (value.is_structured()) return std::string("an ") + value.type_name();
+  if (value.is_structured())
+    return std::string("an ") + value.type_name() + " of " + std::to_string(value.size());
   return printable(value.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 

@@ -1,4 +1,5 @@
 // to_json and fit_from_json of fit.h: fit.json, as docs/fitting.md describes it.
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
@@ -32,8 +33,18 @@ class Reader {
     return value_.get<double>();
   }
   std::int64_t whole() const {
-    if (!value_.is_number_integer()) fail("a whole number");
+    constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    if (!value_.is_number_integer() ||
+        (value_.is_number_unsigned() && value_.get<std::uint64_t>() > kLargest)) {
+      fail("a whole number");
+    }
     return value_.get<std::int64_t>();
+  }
+  int count() const {
+    constexpr int kLargest = std::numeric_limits<int>::max();
+    const std::int64_t number = whole();
+    if (number < 0 || number > kLargest) fail("a whole number from 0 to " + std::to_string(kLargest));
+    return static_cast<int>(number);
   }
   std::string text() const {
     if (!value_.is_string()) fail("a text");
@@ -243,7 +254,7 @@ ParametricFit read_parametric(const Reader& in) {
   if (!fit.refused.empty()) return fit;
   for (const auto& [name, estimate] : scalars_of(fit)) *estimate = read_estimate(in.at(name));
   fit.objective = in.at("objective").number();
-  fit.runs_used = static_cast<int>(in.at("runs_used").whole());
+  fit.runs_used = in.at("runs_used").count();
   fit.resamples = in.at("resamples").list<ParametricFit::Surface>([](const Reader& item) {
     const std::vector<double> v = item.numbers(5);
     return ParametricFit::Surface{v[0], v[1], v[2], v[3], v[4]};
@@ -295,12 +306,12 @@ json to_json(const std::vector<Optimum>& optima) {
 
 Fit fit_from_json(const json& value, const std::string& file) {
   const Reader in(value, file, "");
-  if (const std::int64_t format = in.at("format").whole(); format != kFitFormat) {
+  if (const int format = in.at("format").count(); format != kFitFormat) {
     in.at("format").fail("format " + std::to_string(kFitFormat));
   }
   Fit fit;
   fit.source = in.at("source").text();
-  fit.runs = static_cast<int>(in.at("runs").whole());
+  fit.runs = in.at("runs").count();
   const std::vector<double> flops = in.at("flops").numbers(2);
   fit.smallest_C = flops[0];
   fit.largest_C = flops[1];

@@ -75,14 +75,28 @@ TEST(FitJson, NamesTheKeyThatIsMissingOrWrong) {
   EXPECT_THAT(error_of("/approaches/parametric/alpha/value", "x"),
               HasSubstr("my.json: approaches.parametric.alpha.value: found \"x\", expected a number"));
   EXPECT_THAT(error_of("/approaches/parametric/resamples/0", {1, 2}),
-              HasSubstr("resamples[0]: found [1,2], expected a list of 5"));
+              HasSubstr("resamples[0]: found an array of 2, expected a list of 5"));
   EXPECT_THAT(error_of("/approaches/isoflop/profiles/0/status", "maybe"), HasSubstr("profiles[0].status"));
   EXPECT_THAT(error_of("/format", 99), HasSubstr("format: found 99, expected format 1"));
-  EXPECT_THAT(error_of("/runs", 1.5), HasSubstr("expected a whole number"));
+  for (const nlohmann::json& runs : {nlohmann::json(1.5), nlohmann::json(-1), nlohmann::json(4294967297)}) {
+    EXPECT_THAT(error_of("/runs", runs), HasSubstr("expected a whole number"));
+  }
   EXPECT_THAT(error_of("/flops_per_6nd/range", {0, 1}), HasSubstr("positive"));
   for (const nlohmann::json& other : {nlohmann::json(3), nlohmann::json::array(), nlohmann::json::object()}) {
     EXPECT_THAT(message_of<InputError>([&] { fit_from_json(other, "my.json"); }), HasSubstr("no key format"));
   }
+}
+
+TEST(FitJson, BrokenTextGivesOneShortLine) {
+  const auto error = [](const std::string& text) {
+    return message_of<InputError>([&] { parse_fit(text, "my.json"); });
+  };
+  EXPECT_EQ(error("{\"format\": " + std::string(100000, '[') + std::string(100000, ']') + "}"),
+            "my.json: format: found an array of 1, expected a whole number");
+  const std::string torn = error("{\"format\": \"\x7f" + std::string(10000, 'x'));
+  EXPECT_THAT(torn, HasSubstr("my.json: not JSON"));
+  EXPECT_LT(torn.size(), 200u);
+  EXPECT_EQ(torn.find('\x7f'), std::string::npos);
 }
 
 TEST(FitJson, AgreementIsToldByTheIntervals) {

@@ -1,11 +1,14 @@
 // read_sweep_table: runs on disk become a table.
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "kernels/error.h"
 #include "model/config_fields.h"
 #include "sweeps/analysis/run_table.h"
 #include "sweeps/analysis/sweep_folder.h"
 #include "tests/temporary_folder.h"
+#include "trainer/files.h"
 #include "trainer/metrics_log.h"
 #include "trainer/run_directory.h"
 
@@ -122,6 +125,27 @@ TEST_F(SweepTable, CountsFlopsInTheColumnThatTheBudgetSpends) {
 TEST_F(SweepTable, SaysWhenThereIsNoPlan) {
   EXPECT_THAT(message_of<InputError>([&] { read_sweep_table(folder_.path(), ParameterCount::all); }),
               HasSubstr("plan.json"));
+}
+
+TEST(ParsePlan, NamesTheRunAndTheKeyThatIsWrong) {
+  const TemporaryFolder folder;
+  write_plan(folder.path(), {PlannedRun{.run_id = "one", .kind = "isoflop"}});
+  const nlohmann::json good = nlohmann::json::parse(read_file(folder / "plan.json"));
+  EXPECT_EQ(parse_plan(good.dump(), "plan.json").at(0).run_id, "one");
+  const auto error = [&](const char* pointer, const nlohmann::json& value) {
+    nlohmann::json bad = good;
+    bad[nlohmann::json::json_pointer(pointer)] = value;
+    return message_of<InputError>([&] { parse_plan(bad.dump(), "plan.json"); });
+  };
+  EXPECT_EQ(error("/format", 2), "plan.json: found format 2, expected 1");
+  EXPECT_THAT(error("/runs", 2), HasSubstr("runs: missing, expected a list"));
+  EXPECT_THAT(error("/runs/0/run_id", "../../elsewhere"),
+              HasSubstr("runs[0]: run_id: found '../../elsewhere'"));
+  EXPECT_THAT(error("/runs/0/tokens", 1e300),
+              HasSubstr("runs[0]: tokens: found 1e+300, expected a whole number"));
+  EXPECT_THAT(error("/runs/0/flops", nullptr),
+              HasSubstr("runs[0]: flops: found null, expected a finite number"));
+  EXPECT_THAT(error("/runs/0", 5), HasSubstr("runs[0]: found 5, expected an object"));
 }
 
 }  // namespace

@@ -324,8 +324,34 @@ TEST(LoadYaml, NamesFileAndLineOfWhatIsNoYaml) {
   };
   EXPECT_THAT(error("count: 5\nlabel: [a, b\nwords: 1\n"),
               testing::StartsWith(":3: found no YAML, expected a config: "));
-  EXPECT_EQ(error("a: 1\n---\nb: 2\n"), ":2: found no YAML, expected a config: a second document begins here");
+  EXPECT_EQ(error("a: 1\n---\nb: 2\n"),
+            ":2: found no YAML, expected a config: a second document begins here");
   EXPECT_THAT(error(std::string(100000, '[')), testing::HasSubstr("found no YAML"));
+  // The library reports the second document of this for ever.
+  EXPECT_THAT(error("{a: 1}, b"), testing::HasSubstr("a second document begins here"));
+}
+
+TEST(SetPath, BoundsWhatAliasesAndPathsMake) {
+  const YAML::Node map(YAML::NodeType::Map);
+  std::string doubled = "a=[&a [x, x]";
+  for (char name = 'b'; name <= 'z'; ++name) {
+    const std::string before = std::string(" *") + static_cast<char>(name - 1);
+    doubled += std::string(", &") + name + " [" + before + "," + before + "]";
+  }
+  EXPECT_THAT(input_error([&] { set_path(map, doubled + "]"); }), testing::HasSubstr("too many values"));
+  std::string deep = "a";
+  for (int i = 0; i < 30000; ++i) deep += ".a";
+  EXPECT_THAT(input_error([&] { set_path(map, deep + "=1"); }),
+              testing::HasSubstr("30001 names in the path"));
+  EXPECT_THAT(input_error([&] { set_path(map, "a={b: 1}, c"); }), testing::HasSubstr("a second document"));
+}
+
+TEST(SetPath, MessagesAreOneLine) {
+  YAML::Node map(YAML::NodeType::Map);
+  map["a\nb"] = 1;
+  const std::string message = input_error([&] { set_path(map, "a\nb.c=1"); });
+  EXPECT_THAT(message, testing::HasSubstr("a\\nb, expected a section"));
+  EXPECT_EQ(message.find('\n'), std::string::npos);
 }
 
 TEST(LoadYaml, MissingFilesAndFoldersAreWrongInput) {

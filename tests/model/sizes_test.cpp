@@ -119,6 +119,13 @@ TEST(ParseSizes, TakesEveryShapeOnce) {
               testing::ElementsAre("1x12", "1x16", "2x16", "1x24"));
 }
 
+TEST(ParseSizes, RefusesNumbersThatNoConfigMayHave) {
+  EXPECT_THAT(refusal("2147483647x64x1"), testing::HasSubstr("no number above 1000 in its place"));
+  EXPECT_THAT(refusal("2x2147483647x1"), testing::HasSubstr("no number above 65536 in its place"));
+  EXPECT_THAT(refusal("2x2147483647"), testing::HasSubstr("no number above 65536 in its place"));
+  EXPECT_THAT(refusal("2x64x2147483647"), testing::HasSubstr("no number above 4096 in its place"));
+}
+
 TEST(ParseSizes, RefusesEverythingElse) {
   EXPECT_EQ(refusal("2x33"),
             "sizes: found '2x33', expected a shape of the ladder such as 2x32, or the heads too, as in "

@@ -89,6 +89,9 @@ TEST(Rule, RefusesWhatIsNoFormula) {
   EXPECT_THAT(complaint("C=3"), HasSubstr("not '=' at column 2"));
   EXPECT_THAT(complaint("C > 2 ? 1 : 0"), HasSubstr("not '>' at column 3"));
   EXPECT_THAT(complaint("\"a\""), HasSubstr("not '\"' at column 1"));
+  EXPECT_THAT(complaint("8k,\x1f"
+                        "1"),
+              HasSubstr("not '\\x1f' at column 4"));
   EXPECT_THAT(complaint("min(1)"), HasSubstr("Too few parameters"));
 }
 

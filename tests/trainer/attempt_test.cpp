@@ -74,6 +74,20 @@ TEST_F(AttemptTest, OwnerIsThisProcess) {
   EXPECT_THAT(describe_owner(attempt.folder()), HasSubstr("pid " + std::to_string(getpid()) + " on "));
 }
 
+TEST_F(AttemptTest, StrangeOwnersAndNumbersAreToldInOneLine) {
+  const fs::path attempt = foreign_attempt(1);
+  write(attempt / "owner.json",
+        R"({"host":"a\nb","pid":77,"boot_id":"other","pid_namespace":"pid:[1]","start_ticks":5})");
+  EXPECT_EQ(describe_owner(attempt), "pid 77 on a\\nb");
+  fs::create_directories(folder_ / "attempts" / "99999999999");
+  try {
+    const Attempt next(folder_, 1ms);
+    FAIL() << "claimed";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("found attempt 99999999999"));
+  }
+}
+
 TEST_F(AttemptTest, ALivingOwnerKeepsTheRun) {
   const Attempt attempt(folder_);
   try {

@@ -392,6 +392,20 @@ TEST_F(CorpusTest, ManifestsAreCheckedKeyByKey) {
   EXPECT_THAT(error("/sources", 3), HasSubstr("sources: found '3', expected a list"));
   EXPECT_THAT(error("/sources/0/bytes", nullptr), HasSubstr("sources[0].bytes: found 'null'"));
   EXPECT_THAT(error("/options/val", 1), HasSubstr("options.val: found '1'"));
+  EXPECT_THAT(error("/splits/a\nb", 1), HasSubstr("splits: found 'a\\nb', expected train"));
+}
+
+TEST(CorpusManifest, BrokenTextGivesOneShortLine) {
+  const auto error = [](const std::string& text) {
+    const std::string message = message_of<InputError>([&] { parse_manifest(text, "manifest.json"); });
+    EXPECT_EQ(message.find('\n'), std::string::npos);
+    EXPECT_LT(message.size(), 300u);
+    return message;
+  };
+  EXPECT_THAT(error(R"({"format": 1e999})"), HasSubstr("beyond the range of a double"));
+  EXPECT_THAT(error("{\"format\": " + std::string(100000, '[') + std::string(100000, ']') + "}"),
+              HasSubstr("format: found an array of 1"));
+  EXPECT_THAT(error(R"({"forma\n": 1})"), HasSubstr("missing key 'format' (found 'forma\\n')"));
 }
 
 TEST_F(CorpusTest, MissingManifestKeysAreNamed) {

@@ -211,6 +211,22 @@ TEST_F(RunDirectoryTest, StrangeResultsAreNamed) {
   }
 }
 
+TEST(ParseResult, QuotesAStatusThatItDoesNotKnow) {
+  try {
+    parse_result(R"({"run_id": "a", "status": "do\nne"})", "result.json");
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(), "result.json: status: found 'do\\nne', expected done or diverged");
+  }
+}
+
+TEST(ParseMetricsLine, TheSplitOfAnEvaluationHasAName) {
+  EXPECT_THROW(
+      parse_metrics_line(
+          R"({"step":1,"tokens":1,"flops":1,"loss":1,"wall_s":1,"split":"","bits_per_byte":1})", "m:1"),
+      InputError);
+}
+
 TEST_F(RunDirectoryTest, StatesFollowFromTheFiles) {
   EXPECT_THROW(read_run(folder_), InputError);
   replace_file(folder_ / "config.yaml", yaml_text(write_config(tiny_config())));

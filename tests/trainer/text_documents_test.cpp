@@ -132,6 +132,7 @@ TEST(ForEachDocument, CountsEmptyRecords) {
 
 TEST(ForEachDocument, BadRecordsAreNamedByFileAndLine) {
   EXPECT_THAT(jsonl_error("{\"text\": \"a\"}\n\n{\"text\": \n"), HasSubstr("input.x:3: found no valid JSON"));
+  EXPECT_THAT(jsonl_error("{\"text\": 1e999}\n"), HasSubstr("input.x:1: found a number beyond the range"));
   EXPECT_THAT(jsonl_error("[1]\n"), HasSubstr("input.x:1: found a JSON array, expected an object"));
   EXPECT_THAT(jsonl_error("{\"text\": 5}\n"), HasSubstr("field 'text': found a number, expected a string"));
   EXPECT_THAT(jsonl_error("{\"text\": \"\\ud800\"}\n"),
