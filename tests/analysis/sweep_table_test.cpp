@@ -129,7 +129,9 @@ TEST_F(SweepTable, SaysWhenThereIsNoPlan) {
 
 TEST(ParsePlan, NamesTheRunAndTheKeyThatIsWrong) {
   const TemporaryFolder folder;
-  write_plan(folder.path(), {PlannedRun{.run_id = "one", .kind = "isoflop"}});
+  PlannedRun one;
+  one.run_id = "one";
+  write_plan(folder.path(), {one});
   const nlohmann::json good = nlohmann::json::parse(read_file(folder / "plan.json"));
   EXPECT_EQ(parse_plan(good.dump(), "plan.json").at(0).run_id, "one");
   const auto error = [&](const char* pointer, const nlohmann::json& value) {

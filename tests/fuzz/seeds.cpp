@@ -293,8 +293,11 @@ void write_all(const fs::path& folder) {
   seeds.add_corpus(scratch.path());
   seeds.add_run(scratch.path());
   seeds.add_tables();
-  write_plan(scratch.path(),
-             {PlannedRun{.run_id = "2x32-1.36M-s1-9f86d081", .kind = "isoflop", .size = "2x32"}});
+  PlannedRun planned;
+  planned.run_id = "2x32-1.36M-s1-9f86d081";
+  planned.kind = "isoflop";
+  planned.size = "2x32";
+  write_plan(scratch.path(), {planned});
   seeds.add("plan", "one_run", read_file(scratch.path() / "plan.json"));
   seeds.write_dictionaries();
 }
