@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Configures and builds one preset. usage: scripts/build.sh PRESET [cmake options …]
-# PRESET: release, debug or asan (see CMakePresets.json). Compiles on all cores as far as 2 GiB of memory each allow.
+# PRESET: release, debug, asan or fuzz (see CMakePresets.json). Compiles on all cores as far as 2 GiB of memory each allow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

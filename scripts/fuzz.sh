@@ -22,6 +22,7 @@ for target in "${targets[@]}"; do
   [ -f "tests/fuzz/${target}_fuzz.cpp" ] || { echo "fuzz.sh: no target $target, expected ${known[*]}" >&2; exit 2; }
 done
 
+mkdir -p build
 scripts/build.sh fuzz > build/fuzz.log 2>&1 || { cat build/fuzz.log >&2; exit 1; }
 
 # Targets whose reader opens files write them here: in memory if possible.
