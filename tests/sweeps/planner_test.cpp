@@ -269,7 +269,7 @@ TEST_F(PlannerTest, ReadPlanNamesWhatIsWrong) {
               HasSubstr("found format 9, expected 1"));
   folder_.write("sweep/plan.json", "{");
   EXPECT_THAT(message_of<InputError>([&] { read_plan(sweep_folder()); }),
-              HasSubstr("plan.json: not a sweep's plan"));
+              HasSubstr("plan.json: not JSON"));
 }
 
 TEST_F(PlannerTest, TheTableShowsEveryRunUnderItsBudget) {
