@@ -6,6 +6,7 @@
 
 #include "kernels/error.h"
 #include "trainer/corpus_manifest.h"
+#include "trainer/corpus_tokenizer.h"
 #include "trainer/files.h"
 #include "trainer/token_shard.h"
 #include "trainer/tokenizer.h"

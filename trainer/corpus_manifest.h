@@ -3,14 +3,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace minichilla {
-
-class Tokenizer;
 
 struct ShardEntry {
   std::string file;  ///< name inside the corpus folder
@@ -63,10 +60,6 @@ struct CorpusManifest {
 /// What decides the meaning of token ids, for messages and comparisons: "bytes", or
 /// "sentencepiece-bpe-1024-9f86d081" with the first digits of the model's SHA-256.
 std::string tokenizer_identity(const CorpusManifest& manifest);
-
-/// The tokenizer of the corpus in `folder`. InputError when its model is missing or is not the manifest's.
-std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& folder,
-                                          const CorpusManifest& manifest);
 
 /// The corpus' identity: SHA-256 over tokenizer, vocabulary and every split's name, token count and SHA-256.
 /// Does not depend on the number of shards, on names of sources, or on paths.

@@ -12,6 +12,7 @@
 #include "sweeps/commands/json_output.h"
 #include "trainer/corpus.h"
 #include "trainer/corpus_manifest.h"
+#include "trainer/corpus_tokenizer.h"
 #include "trainer/progress_line.h"
 #include "trainer/token_entropy.h"
 #include "trainer/tokenizer.h"

@@ -216,6 +216,11 @@ void Seeds::add_corpus(const fs::path& scratch) {
   manifest.options = {"paragraphs", "text", "blocks", 0.1, 0, 1 << 20};
   manifest.hash = identity_of(manifest);
   add("manifest", "two_splits", manifest_text(manifest));
+  manifest.tokenizer = "sentencepiece";
+  manifest.vocabulary = 1024;
+  manifest.tokenizer_model = {"bpe", 1 << 24, hash};
+  manifest.hash = identity_of(manifest);
+  add("manifest", "subwords", manifest_text(manifest));
 }
 
 void Seeds::add_run(const fs::path& scratch) {

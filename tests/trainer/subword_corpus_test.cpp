@@ -4,6 +4,7 @@
 
 #include "tests/trainer/corpus_fixture.h"
 #include "trainer/corpus_manifest.h"
+#include "trainer/corpus_tokenizer.h"
 #include "trainer/files.h"
 #include "trainer/tokenizer.h"
 
