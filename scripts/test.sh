@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # The one command that tests: installs what is missing, builds with warnings as errors, runs every test.
-# usage: scripts/test.sh [--fast]      --fast leaves the sanitizer build, the fuzz targets and the tests labelled "slow" out
+# usage: scripts/test.sh [--fast | --long]
+#   --fast   leaves the sanitizer build, the fuzz targets and the tests labelled "slow" out
+#   --long   adds what takes hours: ten minutes for each fuzz target, more faults in every file call, and the tests of
+#            sweeps and of faults under the sanitizers too
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-fast=false
+extent=usual
 case "${1:-}" in
-  --fast) fast=true ;;
+  --fast) extent=fast ;;
+  --long) extent=long ;;
   "") ;;
-  *) sed -n '2,3p' "$0" >&2; exit 2 ;;
+  *) sed -n '3,6p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '\n== %s (%dm%02ds)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
@@ -19,24 +23,27 @@ scripts/install_packages.sh test
 step "build: release"
 scripts/build.sh release -DMINICHILLA_WARNINGS_AS_ERRORS=ON -DMINICHILLA_TESTS=ON
 
-if ! $fast; then
+if [ $extent != fast ]; then
+  # Of the floors below the sweeps, whose tests mostly start the program and wait for it.
+  programs=(test_kernels test_model test_trainer test_analysis)
+  if [ $extent = long ]; then programs+=(test_sweeps); fi
   step "build: AddressSanitizer and UndefinedBehaviorSanitizer"
-  scripts/build.sh asan -DMINICHILLA_TESTS=ON
+  TARGETS="${programs[*]}" scripts/build.sh asan -DMINICHILLA_TESTS=ON
 
   step "unit tests under the sanitizers"
   # Whole programs instead of ctest's process per test: the sanitizers' start-up would cost more than the tests.
-  # test_sweeps starts the program itself many times and has not been seen to the end under them yet.
-  for program in kernels model trainer analysis; do
-    build/asan/tests/test_$program --gtest_brief=1
-  done
+  for program in "${programs[@]}"; do build/asan/tests/$program --gtest_brief=1; done
 
-  step "fuzz targets, 10 seconds each"
-  scripts/fuzz.sh 10
+  step "fuzz targets"
+  if [ $extent = long ]; then scripts/fuzz.sh 600; else scripts/fuzz.sh 10; fi
 fi
 
 step "all tests"
-if $fast; then
-  ctest --test-dir build/release -j "$(nproc)" --output-on-failure --label-exclude slow
-else
-  ctest --test-dir build/release -j "$(nproc)" --output-on-failure
-fi
+case $extent in
+  fast) ctest --test-dir build/release -j "$(nproc)" --output-on-failure --label-exclude slow ;;
+  usual) ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
+  long)
+    scripts/build.sh asan
+    ctest --test-dir build/asan -R faults --output-on-failure
+    MINICHILLA_LONG_FAULTS=1 ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
+esac

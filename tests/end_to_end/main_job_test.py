@@ -1,7 +1,8 @@
 """The main job on real text in a reduced size: fetch, prepare, plan, train, fit, predict, report.
 
 Needs the program's path in MINICHILLA_BINARY, a folder to work in as MINICHILLA_WORK, and Debian's package archive
-(scripts/fetch_text.py). Run it by hand; it is not part of ctest yet. The sweep is configs/quickstart.yaml with smaller budgets.
+(scripts/fetch_text.py): without it the test is skipped, with CI=true that is an error. The sweep is
+configs/quickstart.yaml with smaller budgets.
 """
 
 import json
@@ -34,7 +35,11 @@ class MainJob(unittest.TestCase):
         cls.sweep, cls.corpus = WORK / "sweep", WORK / "corpus"
         for folder in (cls.sweep, cls.corpus):
             shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, SOURCE / "scripts/fetch_text.py", WORK / "text"], check=True)
+        fetched = subprocess.run([sys.executable, SOURCE / "scripts/fetch_text.py", WORK / "text"], check=False)
+        if fetched.returncode != 0:
+            if os.environ.get("CI") == "true":
+                raise AssertionError("scripts/fetch_text.py failed")
+            raise unittest.SkipTest("no text: is Debian's package archive out of reach?")
         minichilla("data", "prepare", WORK / "text", "--output", cls.corpus)
         minichilla("sweep", "plan", SOURCE / "configs/quickstart.yaml", "--output", cls.sweep,
                    "--set", f"data.corpus={cls.corpus}", "--set", f"sweep.budgets={BUDGETS}",
