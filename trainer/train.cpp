@@ -56,6 +56,16 @@ void check_same_config(const RunConfig& config, const std::filesystem::path& run
                    ": give the same config, or another --output");
 }
 
+/// A run goes on from its own newest checkpoint; to begin at an older one would give up what came after it.
+void check_resume_from(const std::filesystem::path& checkpoint, const std::filesystem::path& run) {
+  std::error_code error;
+  if (checkpoint.empty() ||
+      !std::filesystem::equivalent(checkpoint.parent_path(), run / "checkpoints", error))
+    return;
+  throw InputError("--resume-from " + checkpoint.string() + ": found a checkpoint of " + run.string() +
+                   " itself, which goes on from its newest one; expected another --output to begin there");
+}
+
 /// The training of one attempt, from the newest checkpoint to a result or a stop.
 class Training {
  public:
@@ -132,8 +142,10 @@ void Training::warn(const std::string& message) const {
 }
 
 std::optional<CheckpointState> Training::find_checkpoint(const CheckpointState& origin, FlatArrays& arrays) {
-  if (!context_.resume_from.empty()) return checkpoints_.load_from(context_.resume_from, origin, arrays);
-  return checkpoints_.load(origin, arrays, [this](const std::string& message) { warn(message); });
+  auto own = checkpoints_.load(origin, arrays, [this](const std::string& message) { warn(message); });
+  if (own) saved_step_ = own->step;
+  if (own || context_.resume_from.empty()) return own;
+  return checkpoints_.load_from(context_.resume_from, origin, arrays);
 }
 
 void Training::restore() {
@@ -155,7 +167,7 @@ void Training::restore() {
     step_.initialise(config_.train.seed);
     state_ = origin;
   }
-  first_step_ = saved_step_ = state_.step;
+  first_step_ = state_.step;
   wall_before_s_ = state_.wall_s;
   attempt_.log().info("attempt {} begins after step {} of {} on {} with {} lanes, numerics {}",
                       attempt_.number(), state_.step, steps_, context_.device.name(), context_.device.lanes(),
@@ -325,11 +337,8 @@ Outcome Training::publish(const std::string& status, const std::string& reason) 
 Outcome train(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
               StopToken stop) {
   check_same_config(config, run);
-  if (const auto result = read_result(run)) {
-    if (context.resume_from.empty()) return outcome_of(*result);
-    throw InputError("--resume-from: " + run.string() + " has ended (" + result->status +
-                     "), expected another --output for a run that begins at a checkpoint");
-  }
+  check_resume_from(context.resume_from, run);
+  if (const auto result = read_result(run)) return outcome_of(*result);
   Attempt attempt(run);
   try {
     if (const auto result = read_result(run)) {  // published between the look and the claim

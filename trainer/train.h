@@ -41,8 +41,8 @@ struct TrainContext {
   /// Told what the user should know and the run goes on from, such as a broken checkpoint; may be empty. The
   /// attempt's log has it too.
   std::function<void(const std::string&)> on_warning = {};
-  /// A checkpoint's folder, of this run or of another one of the same config and corpus, to begin with
-  /// instead of the run's own newest one; empty: none.
+  /// The folder of another run's checkpoint, of the same config and corpus, with which a run begins that has
+  /// none of its own yet; empty: none.
   std::filesystem::path resume_from = {};
 };
 
@@ -55,7 +55,7 @@ struct Outcome {
 
 /// Trains `config` (resolved) in the run folder `run`: starts an attempt, goes on from the newest good
 /// checkpoint, logs, checkpoints, and publishes result.json. Knows no signals, no exit and no other runs. A
-/// run that already has a result returns it at once (with resume_from: InputError). InputError: a run folder
+/// run that already has a result returns it at once. InputError: a run folder
 /// or checkpoint of another config or corpus; RunBusyError (an InputError): another process trains this run;
 /// IoError: disk full and the like (what was checkpointed stays good).
 Outcome train(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,

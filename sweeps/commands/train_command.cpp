@@ -180,6 +180,7 @@ std::string same_command(const TrainOptions& options) {
   std::string command =
       "minichilla train " + shell_word(options.config_file) + " --output " + shell_word(options.output);
   for (const std::string& assignment : options.assignments) command += " --set " + shell_word(assignment);
+  if (!options.resume_from.empty()) command += " --resume-from " + shell_word(options.resume_from);
   if (options.threads > 0) command += " --threads " + std::to_string(options.threads);
   if (options.quiet) command += " --quiet";
   if (!options.json_file.empty()) command += " --json " + shell_word(options.json_file);
@@ -244,10 +245,10 @@ void add_train_command(CLI::App& app, CommandContext& context) {
                    "Write the result (with --dry-run: the plan) there as JSON ('-': stdout)")
       ->type_name("FILE");
   command
-      ->add_option("--resume-from", options->resume_from,
-                   "Begin at this checkpoint, of RUN or of another run of the same config and corpus, "
-                   "instead of RUN's "
-                   "newest one")
+      ->add_option(
+          "--resume-from", options->resume_from,
+          "Begin at this checkpoint of another run of the same config and corpus, when RUN has none of its "
+          "own yet")
       ->type_name("CHECKPOINT");
   command->add_flag("--quiet", options->quiet, "No progress on stderr");
   command->footer(

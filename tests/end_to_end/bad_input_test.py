@@ -173,6 +173,8 @@ resume_case("a checkpoint of another config", "train.seed=7")
 resume_case("a checkpoint of another corpus", "data.corpus=corpus2")
 resume_case("a checkpoint of another tokenizer", "data.corpus=subwords")
 command_case("no such checkpoint", "train", "run.yaml", "--output", "run", "--resume-from", "nowhere")
+command_case("an older checkpoint of the run itself", "train", "run.yaml", "--output", "done", "--resume-from",
+             "done/checkpoints/20")
 command_case("the doctor is shown no run", "doctor", "corpus")
 
 

@@ -251,20 +251,39 @@ TEST_F(TrainTest, BeginsAtTheCheckpointThatWasAskedFor) {
   config.train.checkpoint.every = {Interval::Unit::steps, 6};
   train_run("whole", config);
   train_run("run", config, 14);  // checkpoints after steps 12 and 14
-  const fs::path asked = folder_ / "run" / "checkpoints" / "12";
+  resume_from_ = folder_ / "run" / "checkpoints" / "12";
   losses_.clear();
-  resume_from_ = asked;
+  EXPECT_EQ(train_run("other", config, 13).kind, Outcome::Kind::interrupted);
+  EXPECT_EQ(losses_.size(), 1u);
+  EXPECT_EQ(train_run("other", config, 20).kind,
+            Outcome::Kind::interrupted);  // the same once more: it goes on
   EXPECT_EQ(train_run("other", config).kind, Outcome::Kind::done);
   EXPECT_EQ(losses_.size(), 12u);
   EXPECT_EQ(final_bits("other", config), final_bits("whole", config));
   EXPECT_EQ(read_metrics(folder_ / "other").front().step, 13);
-  EXPECT_EQ(train_run("run", config, 16).kind, Outcome::Kind::interrupted);  // gives up its steps 13 and 14
-  EXPECT_EQ(steps_of("run"), up_to(16));
-  EXPECT_THAT(message_of<InputError>([&] { train_run("whole", config); }),
-              HasSubstr("has ended (done), expected another --output"));
+  EXPECT_EQ(train_run("other", config).kind, Outcome::Kind::done);
+  EXPECT_THAT(message_of<InputError>([&] { train_run("run", config); }),
+              HasSubstr("itself, which goes on from its newest one; expected another --output"));
   config.train.seed = 2;
   resume_from_ = folder_ / "whole" / "checkpoints" / "24";
   EXPECT_THAT(message_of<InputError>([&] { train_run("third", config); }), HasSubstr("checkpoint of config"));
+  EXPECT_FALSE(fs::exists(folder_ / "third" / "config.yaml"));
+}
+
+TEST_F(TrainTest, AStopBeforeTheFirstStepKeepsTheCheckpointThatItBeganWith) {
+  const RunConfig config = tiny_config();
+  train_run("run", config, 14);
+  resume_from_ = folder_ / "run" / "checkpoints" / "14";
+  const std::unique_ptr<Device> device = make_cpu_device(1);
+  const std::atomic<int> signal{15};
+  TrainContext context{*device, corpus_};
+  context.resume_from = resume_from_;
+  EXPECT_EQ(train(resolved(config, corpus_), context, folder_ / "other", StopToken(&signal)).kind,
+            Outcome::Kind::interrupted);
+  resume_from_.clear();
+  losses_.clear();
+  EXPECT_EQ(train_run("other", config).kind, Outcome::Kind::done);
+  EXPECT_EQ(losses_.size(), 10u);
 }
 
 TEST_F(TrainTest, GoingOnUnderOtherNumericsIsFlagged) {
