@@ -34,6 +34,9 @@ export UBSAN_OPTIONS=print_stacktrace=1
 rm -rf build/fuzz/seeds
 $programs/fuzz_seeds build/fuzz/seeds
 
+# Short runs try the same inputs each time, so that a test fails by what was changed and not by chance.
+seed=()
+if [ "$seconds" -le 10 ]; then seed=(-seed=1); fi
 # The limits are what a forged length must not get past with an input of at most 64 KiB.
 limits=(-max_len=65536 -timeout=5 -malloc_limit_mb=64 -rss_limit_mb=1024)
 
@@ -42,7 +45,7 @@ fuzz() {
   mkdir -p "build/fuzz/corpus/$target" build/fuzz/log build/fuzz/findings
   local hostile=(build/fuzz/seeds/hostile/"$target"/*)
   if { [ ! -e "${hostile[0]}" ] || $program "${limits[@]}" "${hostile[@]}"; } > "$log" 2>&1 &&
-    $program "${limits[@]}" -max_total_time="$seconds" -dict="build/fuzz/seeds/$target.dict" \
+    $program "${limits[@]}" "${seed[@]}" -max_total_time="$seconds" -dict="build/fuzz/seeds/$target.dict" \
     -artifact_prefix="build/fuzz/findings/$target-" -print_final_stats=1 \
     "build/fuzz/corpus/$target" "build/fuzz/seeds/$target" >> "$log" 2>&1; then
     awk -v target="$target" '
