@@ -44,7 +44,7 @@ void fuzz_one(std::string_view input) {
   FlatArrays arrays;
   Checkpoints checkpoints(sample.scratch.path(), sample.table);
   fuzz::accepts([&] {
-    const auto state = checkpoints.load("config", "corpus", arrays, fuzz::expect_one_line);
+    const auto state = checkpoints.load(fuzz::sample_origin(), arrays, fuzz::expect_one_line);
     if (!state) return;
     fuzz::expect(state->step >= 0 && state->sequences >= 0 && state->val_step >= 0,
                  "counts are not negative");

@@ -18,9 +18,19 @@ inline ParameterTable sample_table() {
   return {resolved(model), 5};
 }
 
-/// Writes `run`/checkpoints/7 of config "config" on corpus "corpus".
-inline void save_sample_checkpoint(const std::filesystem::path& run, const ParameterTable& table) {
+/// What that checkpoint says of its origin.
+inline CheckpointState sample_origin() {
   CheckpointState state;
+  state.config_hash = "config";
+  state.corpus_hash = "corpus";
+  state.tokenizer = "bytes";
+  state.numerics_id = "0123456789ab";
+  return state;
+}
+
+/// Writes `run`/checkpoints/7.
+inline void save_sample_checkpoint(const std::filesystem::path& run, const ParameterTable& table) {
+  CheckpointState state = sample_origin();
   state.step = 7;
   state.sequences = 56;
   state.tail_loss_sum = 1.5;
@@ -29,9 +39,6 @@ inline void save_sample_checkpoint(const std::filesystem::path& run, const Param
   state.val_step = 5;
   state.wall_s = 1.5;
   state.train_s = 1.25;
-  state.config_hash = "config";
-  state.corpus_hash = "corpus";
-  state.numerics_id = "0123456789ab";
   const std::vector<float> flat(static_cast<std::size_t>(table.flat_size()), 0.5f);
   Checkpoints(run, table).save(state, {flat, flat, flat});
 }
