@@ -1,4 +1,5 @@
 // The YAML config of a sweep, and the grid that it stands for.
+#include "model/sizes.h"
 #include "sweeps/grid.h"
 #include "tests/fuzz/fuzz.h"
 
