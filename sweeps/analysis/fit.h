@@ -105,7 +105,7 @@ struct FlopsTrend {
 
 /// The compute-optimal point for a budget.
 struct Optimum {
-  std::string approach;  ///< "envelope", "isoflop" or "parametric"
+  std::string approach;  ///< "envelope", "isoflop", "parametric", or the name of a law (published_laws.h)
   double C;
   Estimate N, D;
   std::optional<Estimate> loss;

@@ -1,10 +1,12 @@
-// to_json and fit_from_json of fit.h: fit.json, as docs/fitting.md describes it.
+// to_json and fit_from_json of fit.h and predict.h: fit.json and predictions, as docs/fitting.md describes
+// them.
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
 #include "model/quote.h"
 #include "sweeps/analysis/fit.h"
+#include "sweeps/analysis/predict.h"
 #include "trainer/json_fields.h"
 
 namespace minichilla {
@@ -301,6 +303,20 @@ json to_json(const Fit& fit) {
 json to_json(const std::vector<Optimum>& optima) {
   json out = json::array();
   for (const Optimum& optimum : optima) out.push_back(write(optimum));
+  return out;
+}
+
+json to_json(const std::vector<Allocation>& allocations, const std::string& approach) {
+  json out = json::array();
+  for (const Allocation& one : allocations) {
+    out.push_back({{"approach", approach},
+                   {"flops", write(Estimate{one.C, {}})},
+                   {"params", write(Estimate{one.N, {}})},
+                   {"tokens", write(Estimate{one.D, {}})},
+                   {"loss", write(one.loss)},
+                   {"least_flops", write(one.least_C)},
+                   {"cost", write(one.cost)}});
+  }
   return out;
 }
 

@@ -9,7 +9,8 @@
 namespace minichilla {
 namespace {
 
-constexpr double kWidestLog = 600;  ///< budgets and sizes are looked for within e^±600
+constexpr double kWidestLog = 600;         ///< budgets and sizes are looked for within e^±600
+constexpr double kReach = kWidestLog - 1;  ///< what is found beyond it is an end of the search, no root
 constexpr int kBisections = 200;
 
 /// Root of an ascending function in [low, high] of a logarithm; an end where there is no change of sign.
@@ -33,7 +34,8 @@ Point law_point(const PowerLaws::Resample& laws, double C) {
 
 Point surface_point(const ParametricFit::Surface& surface, const FlopsTrend& trend, double C) {
   const SurfaceOptimum optimum = surface_optimum(surface, trend, C);
-  return {C, optimum.N, optimum.D, optimum.loss};
+  const bool found = std::fabs(std::log(optimum.N)) < kReach;
+  return {C, found ? optimum.N : std::nan(""), optimum.D, optimum.loss};
 }
 
 /// What is given: a budget, or the N or D whose budget is looked for.
@@ -55,10 +57,29 @@ double law_budget(const PowerLaws::Resample& laws, const Question& question) {
 double surface_budget(const ParametricFit::Surface& surface, const FlopsTrend& trend,
                       const Question& question) {
   if (question.given == Question::Given::C) return question.value;
-  return std::exp(bisect(-kWidestLog, kWidestLog, [&](double ln_C) {
-    const SurfaceOptimum optimum = surface_optimum(surface, trend, std::exp(ln_C));
+  const double ln_C = bisect(-kWidestLog, kWidestLog, [&](double x) {
+    const SurfaceOptimum optimum = surface_optimum(surface, trend, std::exp(x));
     return std::log(question.given == Question::Given::N ? optimum.N : optimum.D) - std::log(question.value);
-  }));
+  });
+  return std::fabs(ln_C) < kReach ? std::exp(ln_C) : std::nan("");
+}
+
+/// ln(L − E): what N and D can still change. Far out L equals E in a double, while this still differs.
+double log_reducible_loss(const ParametricFit::Surface& s, double N, double D) {
+  const double of_params = std::log(s.A) - s.alpha * std::log(N);
+  const double of_tokens = std::log(s.B) - s.beta * std::log(D);
+  return std::max(of_params, of_tokens) + std::log1p(std::exp(-std::fabs(of_params - of_tokens)));
+}
+
+/// The fewest FLOPs with the loss of N and D, which cost C.
+double least_budget(const ParametricFit::Surface& surface, const FlopsTrend& trend, double N, double D,
+                    double C) {
+  const double wanted = log_reducible_loss(surface, N, D);
+  const double ln_C = bisect(-kWidestLog, std::log(C), [&](double x) {
+    const SurfaceOptimum optimum = surface_optimum(surface, trend, std::exp(x));
+    return wanted - log_reducible_loss(surface, optimum.N, optimum.D);
+  });
+  return ln_C > -kReach ? std::min(std::exp(ln_C), C) : std::nan("");
 }
 
 /// Value and intervals from the points of the main fit and of the resamples.
@@ -154,6 +175,34 @@ SurfaceOptimum surface_optimum(const ParametricFit::Surface& s, const FlopsTrend
   });
   const double N = std::exp(ln_N), D = std::exp(ln_D(ln_N));
   return {N, D, s.loss(N, D)};
+}
+
+std::optional<Allocation> allocation(const Fit& fit, double N, double D) {
+  if (!fit.parametric.refused.empty()) return std::nullopt;
+  const double C = 6 * fit.flops_trend.ratio(N) * N * D;
+  const auto estimate = [&](auto&& value_of) {
+    std::vector<double> samples;
+    if (fit.parametric.a.interval) {
+      for (const ParametricFit::Surface& resample : fit.parametric.resamples)
+        samples.push_back(value_of(resample));
+    }
+    const int resamples = static_cast<int>(samples.size());
+    return Estimate{value_of(fit.parametric.surface()), interval_of(std::move(samples), resamples)};
+  };
+  Allocation result{C, N, D, {}, {}, {}};
+  result.loss = estimate([&](const ParametricFit::Surface& surface) { return surface.loss(N, D); });
+  result.least_C = estimate(
+      [&](const ParametricFit::Surface& surface) { return least_budget(surface, fit.flops_trend, N, D, C); });
+  result.cost = {C / result.least_C.value, std::nullopt};
+  if (const auto& least = result.least_C.interval) {
+    result.cost.interval =
+        Interval80And95{C / least->high80, C / least->low80, C / least->high95, C / least->low95};
+  }
+  return result;
+}
+
+std::optional<Allocation> allocation_of_budget(const Fit& fit, double N, double C) {
+  return allocation(fit, N, C / (6 * fit.flops_trend.ratio(N) * N));
 }
 
 double ParametricFit::Surface::loss(double N, double D) const {
