@@ -1,6 +1,7 @@
 #include "sweeps/fit_table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "sweeps/hoffmann.h"
@@ -17,7 +18,11 @@ std::string fixed3(double value) {
   return format_fixed(value, 3);
 }
 
+/// Budgets from a hundredth of a PF-day on are shown in PF-days too.
+constexpr double kWorthPfDays = 0.01 * kFlopsPerPfDay;
+
 std::string significant(double value) {
+  if (!std::isfinite(value)) return "-";
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", value);
   return text;
@@ -37,7 +42,8 @@ std::string interval95(const Estimate& estimate, Format format) {
 
 std::string title_of(const std::string& approach) {
   if (approach == "envelope") return "1 envelope of curves";
-  return approach == "isoflop" ? "2 IsoFLOP minima" : "3 surface L(N, D)";
+  if (approach == "isoflop") return "2 IsoFLOP minima";
+  return approach == "parametric" ? "3 surface L(N, D)" : approach;  // the name of a law
 }
 
 std::string indented(const std::string& text) {
@@ -132,20 +138,57 @@ std::string left_out(const Fit& fit) {
 }  // namespace
 
 std::string optimum_table(const std::vector<Optimum>& optima) {
-  const auto inverse = [](const Optimum& optimum) { return optimum.C_interval.has_value(); };
-  const bool any_inverse = std::any_of(optima.begin(), optima.end(), inverse);
-  std::vector<TextTable::Column> columns = {
-      {"approach", Align::left}, {"C"}, {"N"}, {"80 %"}, {"D"}, {"80 %"}, {"D/N"}, {"loss"}, {"80 %"}};
-  if (any_inverse) columns.insert(columns.begin() + 2, TextTable::Column{"80 %"});
+  const auto any = [&](auto&& has) { return std::any_of(optima.begin(), optima.end(), has); };
+  const bool intervals = any([](const Optimum& o) {
+    return o.C_interval || o.N.interval || o.D.interval || (o.loss && o.loss->interval);
+  });
+  const bool inverse = any([](const Optimum& o) { return o.C_interval.has_value(); });
+  const bool days = any([](const Optimum& o) { return o.C >= kWorthPfDays; });
+  std::vector<TextTable::Column> columns = {{"approach", Align::left}};
+  const auto add_column = [&](const char* title, bool with_interval) {
+    columns.push_back({title});
+    if (with_interval && intervals) columns.push_back({"80 %"});
+  };
+  add_column("C", inverse);
+  if (days) add_column("PF-days", false);
+  add_column("N", true);
+  add_column("D", true);
+  add_column("D/N", false);
+  add_column("loss", true);
   TextTable table(columns);
   for (const Optimum& optimum : optima) {
-    std::vector<std::string> cells = {title_of(optimum.approach), format_count(optimum.C)};
-    if (any_inverse) cells.push_back(interval80({optimum.C, optimum.C_interval}, format_count));
-    cells.insert(cells.end(), {format_count(optimum.N.value), interval80(optimum.N, format_count),
-                               format_count(optimum.D.value), interval80(optimum.D, format_count),
-                               format_count(optimum.D.value / optimum.N.value)});
-    cells.push_back(optimum.loss ? significant(optimum.loss->value) : "-");
-    cells.push_back(optimum.loss ? interval80(*optimum.loss, significant) : "-");
+    std::vector<std::string> cells = {title_of(optimum.approach)};
+    const auto add = [&](const Estimate& estimate, Format format, bool with_interval) {
+      cells.push_back(format(estimate.value));
+      if (with_interval && intervals) cells.push_back(interval80(estimate, format));
+    };
+    add({optimum.C, optimum.C_interval}, format_count, inverse);
+    if (days) cells.push_back(format_short(optimum.C / kFlopsPerPfDay));
+    add(optimum.N, format_count, true);
+    add(optimum.D, format_count, true);
+    cells.push_back(format_count(optimum.D.value / optimum.N.value));
+    const Estimate none{std::nan(""), {}};
+    add(optimum.loss.value_or(none), significant, true);
+    table.add(cells);
+  }
+  return indented(table.text());
+}
+
+std::string allocation_table(const std::vector<Allocation>& allocations) {
+  const bool intervals = std::any_of(allocations.begin(), allocations.end(),
+                                     [](const Allocation& one) { return one.loss.interval.has_value(); });
+  std::vector<TextTable::Column> columns = {{"C"},    {"N"},       {"D"},         {"D/N"}, {"loss"},
+                                            {"80 %"}, {"least C"}, {"C/least C"}, {"80 %"}};
+  if (!intervals) std::erase_if(columns, [](const auto& column) { return column.title == "80 %"; });
+  TextTable table(columns);
+  for (const Allocation& one : allocations) {
+    std::vector<std::string> cells = {format_count(one.C), format_count(one.N), format_count(one.D),
+                                      format_count(one.D / one.N), significant(one.loss.value)};
+    if (intervals) cells.push_back(interval80(one.loss, significant));
+    const double least = one.least_C.value;
+    cells.push_back(std::isfinite(least) ? format_count(least) : "-");
+    cells.push_back(significant(one.cost.value));
+    if (intervals) cells.push_back(interval80(one.cost, significant));
     table.add(cells);
   }
   return indented(table.text());

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "sweeps/analysis/fit.h"
+#include "sweeps/analysis/predict.h"
 
 namespace minichilla {
 
@@ -12,7 +13,10 @@ namespace minichilla {
 /// sentence.
 std::string fit_table(const Fit& fit);
 
-/// One row per optimum, with 80 % intervals.
+/// One row per optimum, with 80 % intervals where there are any; PF-days where a budget is worth them.
 std::string optimum_table(const std::vector<Optimum>& optima);
+
+/// One row per N and D: the loss, and the FLOPs beside the fewest that reach it.
+std::string allocation_table(const std::vector<Allocation>& allocations);
 
 }  // namespace minichilla

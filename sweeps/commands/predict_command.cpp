@@ -1,4 +1,5 @@
-// minichilla predict: what a fit says about a budget, a model size or a token count.
+// minichilla predict: what a fit, or a law fitted elsewhere, says about budgets, model sizes and token
+// counts.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <filesystem>
@@ -9,9 +10,12 @@
 #include "kernels/error.h"
 #include "model/config_fields.h"
 #include "model/quote.h"
+#include "sweeps/analysis/predict.h"
+#include "sweeps/analysis/published_laws.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/fit_table.h"
+#include "sweeps/text_table.h"
 #include "trainer/files.h"
 #include "trainer/progress_line.h"
 
@@ -21,8 +25,16 @@ namespace {
 namespace fs = std::filesystem;
 
 struct PredictOptions {
-  std::string fit, json;
-  std::vector<std::string> flops, params, tokens;
+  std::string fit, law, json;
+  std::vector<std::string> flops, params, tokens, loss_at, allocation;
+  bool table = false;
+};
+
+/// Where the answers come from: a fit, or a law in the shape of one.
+struct Source {
+  Fit fit;
+  std::optional<Law> law;
+  std::string name;  ///< for messages
 };
 
 Fit read_fit_file(const fs::path& given) {
@@ -45,12 +57,36 @@ double parse_positive(const std::string& option, const std::string& text) {
   return value;
 }
 
-/// What lies outside the runs by how much: an honest reader wants to know.
-std::string extrapolation_note(const Fit& fit, const std::vector<Optimum>& optima) {
+Source read_source(const PredictOptions& options) {
+  if (options.fit.empty() && options.law.empty()) {
+    throw InputError(
+        "predict: found neither a fit nor a law, expected fit.json (before the options) or --law");
+  }
+  if (!options.fit.empty() && !options.law.empty()) {
+    throw InputError("predict: found the fit " + quote(options.fit) + " and --law " + quote(options.law) +
+                     ", expected one of them");
+  }
+  if (options.law.empty()) return {read_fit_file(options.fit), std::nullopt, options.fit};
+  const Law law = parse_law(options.law);
+  return {fit_of_law(law), law, "--law " + law.name};
+}
+
+std::string law_line(const Law& law) {
+  const ParametricFit::Surface& s = law.surface;
+  const auto term = [](double factor, const char* of, double exponent) {
+    return " + " + format_number(factor) + "/" + of + "^" + format_number(exponent);
+  };
+  return law.name + ": L(N, D) = " + format_number(s.E) + term(s.A, "N", s.alpha) + term(s.B, "D", s.beta) +
+         " (" + law.source + ")\n";
+}
+
+/// How far outside the runs the answers lie: an honest reader wants to know. Nothing for a law, which has no
+/// runs.
+std::string extrapolation_note(const Fit& fit, const std::vector<double>& budgets) {
   double largest = 0, smallest = fit.largest_C;
-  for (const Optimum& optimum : optima) {
-    largest = std::max(largest, optimum.C);
-    smallest = std::min(smallest, optimum.C);
+  for (const double C : budgets) {
+    largest = std::max(largest, C);
+    smallest = std::min(smallest, C);
   }
   if (fit.largest_C > 0 && largest > 1.5 * fit.largest_C) {
     return "extrapolated up to " + format_count(largest / fit.largest_C) + " times beyond the largest run, " +
@@ -64,27 +100,99 @@ std::string extrapolation_note(const Fit& fit, const std::vector<Optimum>& optim
   return "";
 }
 
-void run_predict(const PredictOptions& options) {
-  if (options.flops.empty() && options.params.empty() && options.tokens.empty()) {
-    throw InputError("predict: nothing asked for, expected --flops, --params or --tokens");
-  }
-  const Fit fit = read_fit_file(options.fit);
+std::vector<Optimum> optima_of(const Source& source, const PredictOptions& options) {
   std::vector<Optimum> optima;
-  const auto add = [&](const std::string& option, const std::vector<std::string>& values,
-                       std::vector<Optimum> (*answer)(const Fit&, double)) {
-    for (const std::string& text : values) {
-      const std::vector<Optimum> more = answer(fit, parse_positive(option, text));
-      optima.insert(optima.end(), more.begin(), more.end());
+  const auto add = [&](double value, std::vector<Optimum> (*answer)(const Fit&, double)) {
+    for (Optimum& optimum : answer(source.fit, value)) {
+      if (source.law) optimum.approach = source.law->name;
+      optima.push_back(std::move(optimum));
     }
   };
-  add("flops", options.flops, predict);
-  add("params", options.params, predict_for_params);
-  add("tokens", options.tokens, predict_for_tokens);
-  if (optima.empty())
-    throw InputError(options.fit + ": no approach of this fit can answer; 'minichilla fit' says why");
-  write_json(options.json, to_json(optima));
+  for (const std::string& text : options.flops) add(parse_positive("flops", text), predict);
+  for (const std::string& text : options.params) add(parse_positive("params", text), predict_for_params);
+  for (const std::string& text : options.tokens) add(parse_positive("tokens", text), predict_for_tokens);
+  if (options.table) {
+    for (const double N : kHoffmannTable3Params) add(N, predict_for_params);
+  }
+  const bool asked =
+      options.table || !options.flops.empty() || !options.params.empty() || !options.tokens.empty();
+  if (!asked || !optima.empty()) return optima;
+  if (source.law) throw InputError(source.name + ": the law reaches no such optimum, expected a nearer one");
+  throw InputError(source.name + ": no approach of this fit can answer; 'minichilla fit' says why");
+}
+
+/// What --loss-at asks for, then what --allocation does.
+std::vector<Allocation> allocations_of(const Source& source, const PredictOptions& options) {
+  std::vector<Allocation> allocations;
+  const auto add = [&](const std::string& option, double N, double value, const auto& answer) {
+    const std::optional<Allocation> one = answer(source.fit, N, value);
+    if (!one) {
+      throw InputError(source.name + ": approach 3 was refused, --" + option +
+                       " needs its surface: " + source.fit.parametric.refused);
+    }
+    if (!(one->N >= 1 && one->D >= 1 && std::isfinite(one->C))) {
+      throw InputError("--" + option + ": found " + format_short(one->N) + " parameters and " +
+                       format_short(one->D) +
+                       " tokens, expected at least one of each and fewer than 1e308 FLOPs");
+    }
+    allocations.push_back(*one);
+  };
+  if (options.loss_at.size() % 2 != 0) {
+    throw InputError("--loss-at: found " +
+                     counted(static_cast<std::int64_t>(options.loss_at.size()), "number") +
+                     ", expected pairs of parameters and tokens such as 7G 140G");
+  }
+  for (std::size_t i = 0; i < options.loss_at.size(); i += 2) {
+    const double N = parse_positive("loss-at", options.loss_at[i]);
+    add("loss-at", N, parse_positive("loss-at", options.loss_at[i + 1]), allocation);
+  }
+  if (!options.allocation.empty() && options.flops.empty()) {
+    throw InputError("--allocation: found no --flops, expected the budgets that the models are trained with");
+  }
+  for (const std::string& budget : options.flops) {
+    for (const std::string& params : options.allocation) {
+      const double N = parse_positive("allocation", params);
+      add("allocation", N, parse_positive("flops", budget), allocation_of_budget);
+    }
+  }
+  return allocations;
+}
+
+/// One list; "kind" tells an optimum from the loss that given N and D reach.
+nlohmann::json json_of(const Source& source, const std::vector<Optimum>& optima,
+                       const std::vector<Allocation>& allocations) {
+  nlohmann::json out = to_json(optima);
+  for (nlohmann::json& one : out) one["kind"] = "optimum";
+  const nlohmann::json given =
+      to_json(allocations, source.law ? source.law->name : std::string("parametric"));
+  for (const nlohmann::json& one : given) {
+    out.push_back(one);
+    out.back()["kind"] = "allocation";
+  }
+  for (nlohmann::json& one : out) one["pf_days"] = one["flops"]["value"].get<double>() / kFlopsPerPfDay;
+  return out;
+}
+
+void run_predict(const PredictOptions& options) {
+  const Source source = read_source(options);
+  if (options.flops.empty() && options.params.empty() && options.tokens.empty() && options.loss_at.empty() &&
+      options.allocation.empty() && !options.table) {
+    throw InputError(
+        "predict: nothing asked for, expected --flops, --params, --tokens, --loss-at or --table");
+  }
+  const std::vector<Optimum> optima = optima_of(source, options);
+  const std::vector<Allocation> allocations = allocations_of(source, options);
+  write_json(options.json, json_of(source, optima, allocations));
   if (options.json == "-") return;
-  std::cout << optimum_table(optima) << extrapolation_note(fit, optima) << std::flush;
+  std::vector<double> budgets;
+  for (const Optimum& optimum : optima) budgets.push_back(optimum.C);
+  for (const Allocation& one : allocations) budgets.push_back(one.C);
+  if (source.law) std::cout << law_line(*source.law);
+  if (!optima.empty()) std::cout << optimum_table(optima);
+  if (!allocations.empty()) {
+    std::cout << "Loss at N and D, and the fewest FLOPs with that loss:\n" << allocation_table(allocations);
+  }
+  std::cout << extrapolation_note(source.fit, budgets) << std::flush;
 }
 
 }  // namespace
@@ -94,17 +202,29 @@ void add_predict_command(CLI::App& app, CommandContext&) {
   CLI::App* command = app.add_subcommand(
       "predict",
       "The compute-optimal model size and token count for a budget, or the budget that suits a size");
-  command->add_option("fit", options->fit, "fit.json, or the sweep folder that has one")->required();
+  command->add_option("fit", options->fit, "fit.json, or the sweep folder that has one; or give --law");
+  command->add_option(
+      "--law", options->law,
+      "Instead of a fit: hoffmann, hoffmann_unrounded, besiroglu, muennighoff_c4, or constants "
+      "such as E=2,A=1000,alpha=1/3,B=1000,beta=1/4");
   command->add_option("--flops", options->flops, "Training FLOPs, e.g. 1e15 3e15");
   command->add_option("--params", options->params,
                       "Model sizes: the budget and tokens for which each is optimal, e.g. 10M");
   command->add_option("--tokens", options->tokens,
                       "Token counts: the budget and size for which each is optimal, e.g. 2G");
+  command->add_flag("--table", options->table,
+                    "As --params with the sizes of Hoffmann et al.'s table 3, 400M to 10T");
+  command->add_option("--loss-at", options->loss_at,
+                      "Pairs of parameters and tokens: the loss of each, and the fewest FLOPs that reach it, "
+                      "e.g. 7G 2T 13G 1T");
+  command->add_option("--allocation", options->allocation,
+                      "Model sizes to spend each of --flops on: as --loss-at, with the tokens that are left");
   command->add_option("--json", options->json,
                       "Write the predictions as JSON to a file; - is stdout, instead of the table");
   command->footer(
       "Examples: minichilla predict sweeps/english --flops 1e14 1e15\n"
       "          minichilla predict fit.json --params 10M\n"
+      "          minichilla predict --law besiroglu --flops 5.76e23 --allocation 280G\n"
       "N counts the parameters that the fit counted (minichilla fit --params).");
   command->callback([options] { run_predict(*options); });
 }

@@ -1,0 +1,157 @@
+// minichilla predict, from fits and from laws.
+#include <gmock/gmock.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+#include "sweeps/commands/commands.h"
+#include "tests/analysis/simulated_sweep.h"
+#include "tests/temporary_folder.h"
+
+namespace minichilla {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using Json = nlohmann::json;
+
+/// Runs `minichilla predict …` and gives what it prints.
+std::string predicted(std::vector<std::string> arguments) {
+  CLI::App app("minichilla");
+  CommandContext context;
+  add_predict_command(app, context);
+  arguments.insert(arguments.begin(), "predict");
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  testing::internal::CaptureStdout();
+  std::exception_ptr failure;
+  try {
+    app.parse(arguments);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const std::string output = testing::internal::GetCapturedStdout();
+  if (failure) std::rethrow_exception(failure);
+  return output;
+}
+
+std::string refusal(const std::vector<std::string>& arguments) {
+  return message_of<InputError>([&] { predicted(arguments); });
+}
+
+class PredictCommand : public testing::Test {
+ protected:
+  /// Fits of a simulated sweep; the second has two runs, too few for any approach.
+  static void SetUpTestSuite() {
+    SweepDesign design;
+    design.noise = 0.003;
+    FitOptions options;
+    options.bootstrap = 20;
+    RunTable table = simulated_sweep(design, 3);
+    fit_ = new std::string(to_json(fit_all(table, options)).dump());
+    table.runs.resize(2);
+    table.curves.clear();
+    refused_ = new std::string(to_json(fit_all(table, options)).dump());
+  }
+  static void TearDownTestSuite() {
+    delete fit_;
+    delete refused_;
+  }
+  std::string fit() const { return folder_.write("fit.json", *fit_).string(); }
+  std::string refused() const { return folder_.write("refused.json", *refused_).string(); }
+
+  const TemporaryFolder folder_;
+
+ private:
+  inline static const std::string* fit_ = nullptr;
+  inline static const std::string* refused_ = nullptr;
+};
+
+TEST_F(PredictCommand, AnswersFromAPublishedLaw) {
+  const std::string text = predicted({"--law", "besiroglu", "--flops", "5.76e23"});
+  EXPECT_THAT(text, AllOf(HasSubstr("besiroglu: L(N, D) = 1.81686 + 482.00572/N^0.34781 + "
+                                    "2085.4342/D^0.36585 (Besiroglu et al. 2024, arXiv 2404.10102)"),
+                          HasSubstr("72.4G"), HasSubstr("1.33T"), HasSubstr("18.3"), HasSubstr("1.974"),
+                          HasSubstr("PF-days"), Not(HasSubstr("80 %")), Not(HasSubstr("extrapolated"))));
+  const Json json = Json::parse(predicted({"--law", "besiroglu", "--flops", "5.76e23", "--json", "-"}));
+  ASSERT_EQ(json.size(), 1u);
+  EXPECT_EQ(json[0]["kind"], "optimum");
+  EXPECT_EQ(json[0]["approach"], "besiroglu");
+  EXPECT_NEAR(json[0]["params"]["value"].get<double>() / 72352738465.78731, 1, 1e-6);
+  EXPECT_NEAR(json[0]["pf_days"].get<double>(), 6666.67, 0.01);
+  EXPECT_FALSE(json[0]["params"].contains("ci80"));
+}
+
+TEST_F(PredictCommand, AnswersFromALawGivenByHand) {
+  const std::string law = "E=2,A=1000,alpha=1/3,B=1000,beta=1/4";
+  EXPECT_THAT(predicted({"--law", law, "--tokens", "1T"}), HasSubstr("given: L(N, D) = 2 + 1000/N^0.333"));
+  const Json json = Json::parse(predicted({"--law", law, "--params", "1G", "--json", "-"}));
+  EXPECT_EQ(json[0]["params"]["value"], 1e9);
+  EXPECT_EQ(json[0]["approach"], "given");
+}
+
+TEST_F(PredictCommand, PrintsTheSizesOfTable3) {
+  const Json law = Json::parse(predicted({"--law", "hoffmann", "--table", "--json", "-"}));
+  ASSERT_EQ(law.size(), 9u);
+  EXPECT_EQ(law[0]["params"]["value"], 4e8);
+  EXPECT_EQ(law[8]["params"]["value"], 1e13);
+  for (std::size_t i = 1; i < law.size(); ++i) {
+    EXPECT_GT(law[i]["flops"]["value"], law[i - 1]["flops"]["value"]);
+    EXPECT_GT(law[i]["tokens"]["value"], law[i - 1]["tokens"]["value"]);
+  }
+  const std::string text = predicted({fit(), "--table"});
+  EXPECT_THAT(text, AllOf(HasSubstr("2 IsoFLOP minima"), HasSubstr("3 surface L(N, D)"), HasSubstr("520G"),
+                          HasSubstr("times beyond the largest run")));
+}
+
+TEST_F(PredictCommand, GivesLossesAndTheCostOfAllocations) {
+  const std::string text = predicted({"--law", "hoffmann", "--loss-at", "1000", "1e100", "70G", "1.4T"});
+  EXPECT_THAT(text, AllOf(HasSubstr("least C"), HasSubstr("6e103"), HasSubstr("1.937"), Not(HasSubstr("nan")),
+                          Not(HasSubstr("80 %"))));
+  const Json json = Json::parse(
+      predicted({"--law", "besiroglu", "--flops", "5.76e23", "--allocation", "280G", "--json", "-"}));
+  ASSERT_EQ(json.size(), 2u);
+  const Json& gopher = json[1];
+  EXPECT_EQ(gopher["kind"], "allocation");
+  EXPECT_EQ(gopher["params"]["value"], 280e9);
+  EXPECT_GT(gopher["loss"]["value"], json[0]["loss"]["value"]);
+  EXPECT_NEAR(gopher["cost"]["value"].get<double>(),
+              gopher["flops"]["value"].get<double>() / gopher["least_flops"]["value"].get<double>(), 1e-9);
+}
+
+TEST_F(PredictCommand, GivesLossesOfAFitWithIntervals) {
+  const Json json = Json::parse(predicted({fit(), "--loss-at", "30k", "10M", "--json", "-"}));
+  ASSERT_EQ(json.size(), 1u);
+  EXPECT_EQ(json[0]["approach"], "parametric");
+  const double loss = json[0]["loss"]["value"], truth = SweepDesign{}.surface.loss(3e4, 1e7);
+  EXPECT_NEAR(loss / truth, 1, 0.01);
+  EXPECT_LE(json[0]["loss"]["ci95"][0], loss);
+  EXPECT_GE(json[0]["loss"]["ci95"][1], loss);
+  EXPECT_GE(json[0]["cost"]["value"], 1);
+  EXPECT_THAT(predicted({fit(), "--loss-at", "1e3", "1e100"}), HasSubstr("extrapolated up to"));
+}
+
+TEST_F(PredictCommand, RefusesInOneLine) {
+  EXPECT_EQ(refusal({"--flops", "1e20"}),
+            "predict: found neither a fit nor a law, expected fit.json (before the options) or --law");
+  EXPECT_EQ(refusal({"f.json", "--law", "hoffmann", "--flops", "1e20"}),
+            "predict: found the fit 'f.json' and --law 'hoffmann', expected one of them");
+  EXPECT_THAT(refusal({"--law", "hoffmann"}), HasSubstr("nothing asked for"));
+  EXPECT_EQ(refusal({"--law", "hoffmann", "--loss-at", "1G"}),
+            "--loss-at: found 1 number, expected pairs of parameters and tokens such as 7G 140G");
+  EXPECT_EQ(refusal({"--law", "hoffmann", "--allocation", "1G"}),
+            "--allocation: found no --flops, expected the budgets that the models are trained with");
+  EXPECT_THAT(refusal({"--law", "hoffmann", "--flops", "1e3", "--allocation", "1G"}),
+              HasSubstr("--allocation: found 1e9 parameters and 1.67e-7 tokens"));
+  EXPECT_THAT(refusal({"--law", "hoffmann", "--loss-at", "1e200", "1e200"}), HasSubstr("1e308"));
+  EXPECT_THAT(refusal({refused(), "--loss-at", "1G", "1G"}), HasSubstr("approach 3 was refused"));
+  EXPECT_THAT(refusal({refused(), "--flops", "1e15"}), HasSubstr("no approach of this fit can answer"));
+  EXPECT_THAT(refusal({"--law", "E=1,A=10,alpha=5,B=10,beta=0.01", "--params", "1e100"}),
+              HasSubstr("the law reaches no such optimum"));
+}
+
+}  // namespace
+}  // namespace minichilla
