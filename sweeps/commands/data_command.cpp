@@ -230,7 +230,7 @@ void add_prepare(CLI::App& data, CommandContext& context) {
       "Examples:\n"
       "  minichilla data prepare books/ --output corpora/books\n"
       "  minichilla data prepare tinyshakespeare.txt --documents file --split position --val 0.1 "
-      "--output corpora/shakespeare_char\n"
+      "--output corpora/shakespeare\n"
       "  minichilla data prepare books/ --tokenizer sentencepiece --vocab 1024 --model bpe --output "
       "corpora/books-1024\n"
       "  minichilla data prepare posts.jsonl --documents jsonl --jsonl-field text --output corpora/posts");
