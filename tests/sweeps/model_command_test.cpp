@@ -1,12 +1,11 @@
 // minichilla model, and the shapes of families in sweeps and configs.
 #include <gmock/gmock.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
 #include "model/sizes.h"
-#include "sweeps/commands/commands.h"
+#include "tests/sweeps/command_output.h"
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/files.h"
 
@@ -18,23 +17,10 @@ using testing::HasSubstr;
 using testing::Not;
 using Json = nlohmann::json;
 
-/// Runs `minichilla model …` and gives what it prints.
+/// What `minichilla model …` prints.
 std::string model(std::vector<std::string> arguments) {
-  CLI::App app("minichilla");
-  CommandContext context;
-  add_model_command(app, context);
   arguments.insert(arguments.begin(), "model");
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
-  testing::internal::CaptureStdout();
-  std::exception_ptr failure;
-  try {
-    app.parse(arguments);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  const std::string output = testing::internal::GetCapturedStdout();
-  if (failure) std::rethrow_exception(failure);
-  return output;
+  return command_output(add_model_command, arguments);
 }
 
 std::string refusal(const std::vector<std::string>& arguments) {

@@ -1,14 +1,13 @@
 // minichilla predict, from fits and from laws.
 #include <gmock/gmock.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
-#include "sweeps/commands/commands.h"
 #include "tests/analysis/simulated_sweep.h"
+#include "tests/sweeps/command_output.h"
 #include "tests/temporary_folder.h"
 
 namespace minichilla {
@@ -19,23 +18,10 @@ using testing::HasSubstr;
 using testing::Not;
 using Json = nlohmann::json;
 
-/// Runs `minichilla predict …` and gives what it prints.
+/// What `minichilla predict …` prints.
 std::string predicted(std::vector<std::string> arguments) {
-  CLI::App app("minichilla");
-  CommandContext context;
-  add_predict_command(app, context);
   arguments.insert(arguments.begin(), "predict");
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
-  testing::internal::CaptureStdout();
-  std::exception_ptr failure;
-  try {
-    app.parse(arguments);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  const std::string output = testing::internal::GetCapturedStdout();
-  if (failure) std::rethrow_exception(failure);
-  return output;
+  return command_output(add_predict_command, arguments);
 }
 
 std::string refusal(const std::vector<std::string>& arguments) {
