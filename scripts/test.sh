@@ -33,7 +33,7 @@ if [ $extent != fast ]; then
   step "unit tests under the sanitizers"
   # Whole programs instead of ctest's process per test: the sanitizers' start-up would cost more than the tests.
   # AllCorpora is left to the release build: it spends its time in a library that no sanitizer looks into.
-  printf '%s\n' "${programs[@]}" | xargs -P "$(nproc)" -I {} build/asan/tests/{} --gtest_brief=1 --gtest_filter=-*AllCorpora*
+  printf '%s\n' "${programs[@]}" | xargs -P "$(nproc)" -I {} env build/asan/tests/{} --gtest_brief=1 --gtest_filter=-*AllCorpora*
 
   step "fuzz targets"
   if [ $extent = long ]; then scripts/fuzz.sh 600; else scripts/fuzz.sh 10; fi
