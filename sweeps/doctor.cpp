@@ -14,7 +14,6 @@
 #include "trainer/corpus.h"
 #include "trainer/files.h"
 #include "trainer/json_fields.h"
-#include "trainer/progress_line.h"
 
 namespace minichilla {
 namespace {

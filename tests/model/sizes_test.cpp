@@ -6,20 +6,11 @@
 #include "kernels/error.h"
 #include "model/families.h"
 #include "model/parameters.h"
+#include "tests/model/shape.h"
 #include "tests/temporary_folder.h"
 
 namespace minichilla {
 namespace {
-
-ModelConfig shape(int n_layers, int d_model, int n_heads, int d_head = 0, int d_ff = 0) {
-  ModelConfig config;
-  config.n_layers = n_layers;
-  config.d_model = d_model;
-  config.n_heads = n_heads;
-  config.d_head = d_head;
-  config.d_ff = d_ff;
-  return config;
-}
 
 std::vector<std::string> names(const std::vector<std::string>& sizes) {
   std::vector<std::string> result;
