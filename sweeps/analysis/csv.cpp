@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "kernels/error.h"
 #include "model/quote.h"
@@ -12,10 +13,12 @@
 namespace minichilla {
 namespace {
 
+constexpr std::string_view kBlank = " \t\r";
+
 std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(" \t\r");
+  const auto first = text.find_first_not_of(kBlank);
   if (first == std::string::npos) return "";
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
 }
 
 std::string listed(const std::vector<std::string>& names, const char* separator) {
@@ -55,25 +58,32 @@ CsvTable::CsvTable(std::string content, std::string file) : file_(std::move(file
 std::vector<std::string> CsvTable::split(const std::string& text, std::size_t line) const {
   std::vector<std::string> fields(1);
   bool inside = false, was_quoted = false;
+  const auto end_field = [&] {
+    if (!was_quoted) fields.back() = trimmed(fields.back());
+    was_quoted = false;
+  };
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (inside && c == '"' && i + 1 < text.size() && text[i + 1] == '"') {
       fields.back() += '"';
       ++i;
-    } else if (c == '"' && (inside || trimmed(fields.back()).empty())) {
+    } else if (c == '"' && (inside || (!was_quoted && trimmed(fields.back()).empty()))) {
+      if (!inside) fields.back().clear();
       inside = !inside;
       was_quoted = true;
     } else if (c == ',' && !inside) {
-      if (!was_quoted) fields.back() = trimmed(fields.back());
+      end_field();
       fields.emplace_back();
-      was_quoted = false;
-    } else {
+    } else if (inside || !was_quoted) {
       fields.back() += c;
+    } else if (kBlank.find(c) == kBlank.npos) {
+      throw InputError(file_ + ":" + std::to_string(line) + ": found " + quote(text.substr(i)) +
+                       " after the closing double quote of a field, expected a comma");
     }
   }
   if (inside)
     throw InputError(file_ + ":" + std::to_string(line) + ": a double quote is not closed on its line");
-  fields.back() = trimmed(fields.back());
+  end_field();
   return fields;
 }
 
@@ -122,7 +132,7 @@ void CsvTable::fail(const CsvRow& row, std::size_t column, const std::string& ex
 }
 
 std::string csv_field(const std::string& field) {
-  if (field.find_first_of(",\"#") == std::string::npos) return field;
+  if (field.find_first_of(",\"#") == std::string::npos && field == trimmed(field)) return field;
   std::string text = "\"";
   for (const char c : field) text += c == '"' ? std::string("\"\"") : std::string(1, c);
   return text + '"';

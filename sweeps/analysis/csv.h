@@ -16,7 +16,8 @@ struct CsvRow {
 class CsvTable {
  public:
   /// Of a file's content. InputError names `file` and line: no header, a column twice, a row with another
-  /// number of fields, an open quote.
+  /// number of fields, an open quote, text after a closed one. Blanks around a field are dropped, those inside
+  /// quotes kept.
   CsvTable(std::string content, std::string file);
 
   const std::vector<CsvRow>& rows() const { return rows_; }
@@ -40,7 +41,7 @@ class CsvTable {
   std::vector<CsvRow> rows_;
 };
 
-/// `field` as it stands, or quoted where a comma, quote or # would be misread.
+/// `field` as it stands, or quoted where a comma, a quote, # or a blank at its ends would be misread.
 std::string csv_field(const std::string& field);
 
 }  // namespace minichilla

@@ -88,6 +88,15 @@ TEST(RunTable, NamesWhatIsWrongWithTheTable) {
   EXPECT_THAT(error_of("N,D,N,loss\n"), HasSubstr("'N' twice"));
   EXPECT_THAT(error_of("N,params,D,loss\n1,1,2,3\n"), HasSubstr("mean the same"));
   EXPECT_THAT(error_of("N,D,loss,x\n1,2,3,\"open\n"), HasSubstr("runs.csv:2: a double quote is not closed"));
+  EXPECT_THAT(error_of("N,D,loss,x\n1,2,3,\"a\" b\n"),
+              HasSubstr("runs.csv:2: found 'b' after the closing double quote"));
+}
+
+TEST(RunTable, BlanksAroundAFieldAreNotPartOfIt) {
+  const RunTable table = parse_csv_table("N, D,loss,run\r\n 1,2\t, 3 ,  \" in quotes \" \r\n", "runs.csv");
+  ASSERT_EQ(table.runs.size(), 1U);
+  EXPECT_EQ(table.runs[0].run, " in quotes ");
+  EXPECT_EQ(table.runs[0].D, 2);
 }
 
 TEST(RunTable, RefusesCurvesThatDoNotGoForward) {
@@ -122,6 +131,7 @@ TEST(RunTable, ScatteredFlopsAreNoBudgets) {
 TEST(RunTable, ExportReadsBack) {
   RunTable table = simulated_sweep(SweepDesign{}, 1);
   table.runs[0].run = table.curves[0].run = "with, comma and \"quotes\"";
+  table.runs[1].run = table.curves[1].run = " blanks at both ends\t";
   const TemporaryFolder folder;
   const RunTable ends = read_csv_table(folder.write("runs.csv", runs_csv(table)));
   const RunTable curves = read_csv_table(folder.write("curves.csv", curves_csv(table)));
