@@ -2,8 +2,8 @@
 # The one command that tests: installs what is missing, builds with warnings as errors, runs every test.
 # usage: scripts/test.sh [--fast | --long]
 #   --fast   leaves the sanitizer build, the fuzz targets and the tests labelled "slow" out
-#   --long   adds what takes hours: ten minutes for each fuzz target, more faults in every file call, and the tests of
-#            sweeps and of faults under the sanitizers too
+#   --long   adds what takes hours: ten minutes for each fuzz target, more faults in every file call, and all of it,
+#            the tests' own code and the program included, under the sanitizers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,19 +21,19 @@ step "packages"
 scripts/install_packages.sh test
 
 step "build: release"
-scripts/build.sh release -DMINICHILLA_WARNINGS_AS_ERRORS=ON -DMINICHILLA_TESTS=ON
+scripts/build.sh release -DMINICHILLA_WARNINGS_AS_ERRORS=ON -DMINICHILLA_TESTS=ON -DMINICHILLA_SANITIZED_TWINS=ON
 
 if [ $extent != fast ]; then
   # Of the floors below the sweeps, whose tests mostly start the program and wait for it.
-  programs=(test_kernels test_model test_trainer test_analysis)
-  if [ $extent = long ]; then programs+=(test_sweeps); fi
-  step "build: AddressSanitizer and UndefinedBehaviorSanitizer"
-  TARGETS="${programs[*]}" scripts/build.sh asan -DMINICHILLA_TESTS=ON
+  programs=(test_kernels_sanitized test_model_sanitized test_trainer_sanitized test_analysis_sanitized)
+  step "build: the floors below the sweeps with AddressSanitizer and UndefinedBehaviorSanitizer"
+  TARGETS="${programs[*]}" scripts/build.sh release
 
   step "unit tests under the sanitizers"
   # Whole programs instead of ctest's process per test: the sanitizers' start-up would cost more than the tests.
   # AllCorpora is left to the release build: it spends its time in a library that no sanitizer looks into.
-  printf '%s\n' "${programs[@]}" | xargs -P "$(nproc)" -I {} env build/asan/tests/{} --gtest_brief=1 --gtest_filter=-*AllCorpora*
+  printf '%s\n' "${programs[@]}" |
+    xargs -P "$(nproc)" -I {} env build/release/tests/{} --gtest_brief=1 --gtest_filter=-*AllCorpora*
 
   step "fuzz targets"
   if [ $extent = long ]; then scripts/fuzz.sh 600; else scripts/fuzz.sh 10; fi
@@ -44,7 +44,7 @@ case $extent in
   fast) ctest --test-dir build/release -j "$(nproc)" --output-on-failure --label-exclude slow ;;
   usual) ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
   long)
-    scripts/build.sh asan
-    ctest --test-dir build/asan -R faults --output-on-failure
+    scripts/build.sh asan -DMINICHILLA_TESTS=ON
+    ctest --test-dir build/asan -j "$(nproc)" --output-on-failure --label-exclude slow
     MINICHILLA_LONG_FAULTS=1 ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
 esac

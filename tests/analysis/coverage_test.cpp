@@ -7,6 +7,7 @@
 
 #include "sweeps/analysis/bootstrap.h"
 #include "tests/analysis/simulated_sweep.h"
+#include "tests/sanitizer.h"
 
 namespace minichilla {
 namespace {
@@ -46,10 +47,10 @@ struct Case {
 class IntervalCoverage : public ::testing::TestWithParam<Case> {};
 
 TEST_P(IntervalCoverage, OfTheExponentIsNearItsNominalValue) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP()
-      << "statistics of 60000 fits: too slow with a sanitizer, which other tests of the same code feed";
-#endif
+  if (address_sanitized()) {
+    GTEST_SKIP()
+        << "statistics of 60000 fits: too slow with a sanitizer, which other tests of the same code feed";
+  }
   const Case& the = GetParam();
   SweepDesign design;
   design.budgets = the.budgets;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "tests/sanitizer.h"
 
 namespace minichilla {
 namespace {
@@ -30,9 +31,9 @@ TEST(CpuDevice, MemoryIsAlignedZeroedAndHeldByItsBuffer) {
 }
 
 TEST(CpuDevice, MoreMemoryThanThereIsThrows) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the sanitizer ends the process in place of std::bad_alloc";
-#endif
+  if (address_sanitized() || thread_sanitized()) {
+    GTEST_SKIP() << "the sanitizer ends the process in place of std::bad_alloc";
+  }
   EXPECT_THROW(make_cpu_device(1)->allocate(std::size_t{1} << 60), std::bad_alloc);
 }
 

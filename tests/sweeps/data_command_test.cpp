@@ -1,12 +1,12 @@
 #include <gmock/gmock.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "kernels/error.h"
-#include "sweeps/commands/commands.h"
+#include "tests/sweeps/run_command.h"
 #include "tests/temporary_folder.h"
 #include "trainer/files.h"
 
@@ -16,25 +16,16 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-/// Runs `minichilla data …` and gives what it prints; the exit status goes to *status.
-std::string data(const std::string& arguments, int* status = nullptr, StopToken stop = {}) {
-  CLI::App app("minichilla");
-  CommandContext context;
-  context.stop = stop;
-  add_data_command(app, context);
-  testing::internal::CaptureStderr();
-  testing::internal::CaptureStdout();
-  std::exception_ptr failure;
-  try {
-    app.parse("data " + arguments);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  const std::string output = testing::internal::GetCapturedStdout();
-  testing::internal::GetCapturedStderr();
-  if (failure) std::rethrow_exception(failure);
-  if (status) *status = context.status;
-  return output;
+std::vector<std::string> words_of(const std::string& arguments) {
+  std::vector<std::string> words = {"data"};
+  std::istringstream text(arguments);
+  for (std::string word; text >> word;) words.push_back(word);
+  return words;
+}
+
+/// What `minichilla data …` prints.
+std::string data(const std::string& arguments) {
+  return run_command(add_data_command, words_of(arguments)).output;
 }
 
 std::string sentences(int count) {
@@ -54,9 +45,7 @@ class DataCommandTest : public testing::Test {
 };
 
 TEST_F(DataCommandTest, PrepareThenInspect) {
-  int status = -1;
-  const std::string prepared = data("prepare " + input_ + " --val 0.1 --output " + corpus_, &status);
-  EXPECT_EQ(status, 0);
+  const std::string prepared = data("prepare " + input_ + " --val 0.1 --output " + corpus_);
   EXPECT_THAT(prepared, HasSubstr("written in"));
   EXPECT_THAT(prepared, HasSubstr("bytes, vocabulary 257"));
   EXPECT_THAT(data("prepare " + input_ + " --val 0.1 --output " + corpus_), HasSubstr("already there"));
@@ -101,32 +90,24 @@ TEST_F(DataCommandTest, BadInputIsAnInputError) {
               HasSubstr("found no manifest.json"));
   EXPECT_THAT(message_of<InputError>([&] { data("prepare absent.txt --output " + corpus_); }),
               HasSubstr("absent.txt: no such file or folder"));
-  EXPECT_THROW(data("prepare " + input_), CLI::RequiredError);
-  EXPECT_THROW(data("prepare " + input_ + " --output " + corpus_ + " --val many"), CLI::ConversionError);
-  EXPECT_THROW(data("inspekt " + corpus_), CLI::ParseError);
+  EXPECT_THAT(message_of<UsageError>([&] { data("prepare " + input_); }), HasSubstr("--output is required"));
+  EXPECT_THAT(
+      message_of<UsageError>([&] { data("prepare " + input_ + " --output " + corpus_ + " --val many"); }),
+      HasSubstr("--val = many"));
+  EXPECT_THROW(data("inspekt " + corpus_), UsageError);
 }
 
 TEST_F(DataCommandTest, AStopIsExit75) {
   const std::atomic<int> signal{2};
-  int status = 0;
-  data("prepare " + input_ + " --output " + corpus_, &status, StopToken(&signal));
-  EXPECT_EQ(status, 75);
+  const CommandResult result = run_command(
+      add_data_command, words_of("prepare " + input_ + " --output " + corpus_), StopToken(&signal));
+  EXPECT_EQ(result.status, 75);
   EXPECT_FALSE(std::filesystem::exists(corpus_));
 }
 
 TEST_F(DataCommandTest, HelpHasExamples) {
-  for (const char* command : {"", "prepare ", "inspect "}) {
-    CLI::App app("minichilla");
-    CommandContext context;
-    add_data_command(app, context);
-    std::string help;
-    try {
-      app.parse("data " + std::string(command) + "--help");
-    } catch (const CLI::Success& success) {
-      std::ostringstream out;
-      app.exit(success, out);
-      help = out.str();
-    }
+  for (const char* command : {"", "prepare", "inspect"}) {
+    const std::string help = command_help(add_data_command, words_of(command));
     EXPECT_THAT(help, HasSubstr("Example")) << command;
     EXPECT_THAT(help, HasSubstr("minichilla data ")) << command;
   }

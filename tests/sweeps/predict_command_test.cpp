@@ -7,7 +7,7 @@
 
 #include "kernels/error.h"
 #include "tests/analysis/simulated_sweep.h"
-#include "tests/sweeps/command_output.h"
+#include "tests/sweeps/run_command.h"
 #include "tests/temporary_folder.h"
 
 namespace minichilla {
@@ -21,7 +21,7 @@ using Json = nlohmann::json;
 /// What `minichilla predict …` prints.
 std::string predicted(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "predict");
-  return command_output(add_predict_command, arguments);
+  return run_command(add_predict_command, arguments).output;
 }
 
 std::string refusal(const std::vector<std::string>& arguments) {

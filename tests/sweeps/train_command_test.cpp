@@ -1,11 +1,10 @@
 #include <gmock/gmock.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
-#include "sweeps/commands/commands.h"
+#include "tests/sweeps/run_command.h"
 #include "tests/temporary_folder.h"
 #include "trainer/corpus.h"
 #include "trainer/files.h"
@@ -43,25 +42,12 @@ class TrainCommandTest : public ::testing::Test {
 
   /// Runs `minichilla train …`: exit status, with what it printed in output_ and errors_.
   int train(std::vector<std::string> arguments, int signal = 0) {
-    CLI::App app("minichilla");
-    CommandContext context;
     const std::atomic<int> requested{signal};
-    context.stop = StopToken(&requested);
-    add_train_command(app, context);
     arguments.insert(arguments.begin(), "train");
-    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
-    ::testing::internal::CaptureStderr();
-    ::testing::internal::CaptureStdout();
-    std::exception_ptr failure;
-    try {
-      app.parse(arguments);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    output_ = ::testing::internal::GetCapturedStdout();
-    errors_ = ::testing::internal::GetCapturedStderr();
-    if (failure) std::rethrow_exception(failure);
-    return context.status;
+    const CommandResult result = run_command(add_train_command, arguments, StopToken(&requested));
+    output_ = result.output;
+    errors_ = result.errors;
+    return result.status;
   }
   std::string refusal(const std::vector<std::string>& arguments) {
     return message_of<InputError>([&] { train(arguments); });

@@ -1,0 +1,1 @@
+// The headers that every test reads are compiled once, with this file.
