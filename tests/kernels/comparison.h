@@ -1,70 +1,18 @@
-// What the tests of the operations share: random arrays, the tolerance rule, and every instruction-set path
-// in turn.
+// What the tests of the CPU device's operations share: every instruction-set path in turn.
 #pragma once
 
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <memory>
-#include <random>
 #include <string>
-#include <vector>
 
 #include "kernels/device.h"
 #include "kernels/ops.h"
+#include "tests/kernels/random_arrays.h"
 
 namespace minichilla {
-
-using FloatArray = std::vector<float>;
-using DoubleArray = std::vector<double>;
-
-inline FloatArray random_array(std::size_t size, unsigned seed, float deviation = 1) {
-  std::mt19937 engine(seed);
-  std::normal_distribution<float> normal(0, deviation);
-  FloatArray values(size);
-  for (float& value : values) value = normal(engine);
-  return values;
-}
-
-inline std::vector<std::int32_t> random_tokens(std::size_t size, int V, unsigned seed) {
-  std::mt19937 engine(seed);
-  std::uniform_int_distribution<std::int32_t> uniform(0, V - 1);
-  std::vector<std::int32_t> tokens(size);
-  for (std::int32_t& token : tokens) token = uniform(engine);
-  return tokens;
-}
-
-inline DoubleArray widen(const FloatArray& values) {
-  return DoubleArray(values.begin(), values.end());
-}
-
-/// The largest |actual − reference|; NaN when there is one that is not the reference's.
-template <class Real>
-double largest_error(const std::vector<Real>& actual, const DoubleArray& reference) {
-  double worst = 0;
-  for (std::size_t i = 0; i < reference.size(); ++i) {
-    const double error = std::abs(static_cast<double>(actual[i]) - reference[i]);
-    if (!(error <= worst)) worst = error;
-    if (std::isnan(error)) return error;
-  }
-  return worst;
-}
-
-/// The rule for every result: error ≤ 2 · (error of a naive implementation in the same precision) +
-/// 8·eps·‖reference‖∞.
-inline void expect_accurate(const char* what, const FloatArray& actual, const DoubleArray& reference,
-                            const FloatArray& naive) {
-  ASSERT_EQ(actual.size(), reference.size()) << what;
-  ASSERT_EQ(naive.size(), reference.size()) << what;
-  double norm = 0;
-  for (const double value : reference) norm = std::max(norm, std::abs(value));
-  const double allowed = 2 * largest_error(naive, reference) +
-                         8 * static_cast<double>(std::numeric_limits<float>::epsilon()) * norm;
-  EXPECT_LE(largest_error(actual, reference), allowed) << what;
-}
 
 /// Runs its tests on each instruction-set path that this machine has, on the only lane of a CPU device.
 class EveryTarget : public testing::TestWithParam<std::int64_t> {
