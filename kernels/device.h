@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -27,8 +28,8 @@ class Buffer {
   std::size_t bytes_ = 0;
 };
 
-/// Where forward and backward of one micro-batch run: a stream on a GPU, a thread on a CPU. Operations on one lane
-/// run in the order in which they were enqueued; operations on different lanes in any order.
+/// Where forward and backward of one micro-batch run: a stream on a GPU, a thread on a CPU. Operations on one
+/// lane run in the order in which they were enqueued; operations on different lanes in any order.
 class Lane {
  public:
   explicit Lane(int index) : index_(index) {}
@@ -47,21 +48,25 @@ class Device {
   virtual std::string name() const = 0;
   virtual int lanes() const = 0;
   virtual const Operations& operations() const = 0;
+  /// Elements of a flat array that one task should work on at most, a multiple of Operations::kNormBlock:
+  /// enough tasks for all lanes. A constant of the kind of device, so that bits depend on the array alone.
+  virtual std::int64_t elements_per_task() const { return std::int64_t{1} << 15; }
 
   /// Throws std::bad_alloc when the device has no such memory left.
   virtual Buffer allocate(std::size_t bytes) = 0;
   virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* device, std::size_t bytes) = 0;
 
-  /// Calls `work(lane, task)` for every task in [0, tasks); task i runs on lane i mod lanes(), tasks of a lane in
-  /// ascending order. Returns when all are enqueued and ordered before whatever is enqueued next (on the CPU: done).
-  /// An exception of a task is rethrown here after all lanes have stopped.
+  /// Calls `work(lane, task)` for every task in [0, tasks); task i runs on lane i mod lanes(), tasks of a
+  /// lane in ascending order. Returns when all are enqueued and ordered before whatever is enqueued next (on
+  /// the CPU: done). An exception of a task is rethrown here after all lanes have stopped.
   virtual void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) = 0;
 
   /// Waits for everything that was enqueued.
   virtual void synchronize() = 0;
 
-  /// What decides bits besides config and seed, in words: device model, instruction-set path, library versions.
+  /// What decides bits besides config and seed, in words: device model, instruction-set path, library
+  /// versions.
   virtual std::string numerics() const = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "model/activations.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/error.h"
@@ -9,6 +10,21 @@ namespace {
 
 /// The operations of a layer's forward pass, in order.
 enum LayerStep { kNorm1, kQkv, kAttention, kProjection, kNorm2, kExpand, kContract, kLayerSteps };
+
+std::size_t bytes(std::int64_t count, std::size_t each) {
+  return static_cast<std::size_t>(count) * each;
+}
+
+std::size_t backward_scratch_bytes(const ModelConfig& config, int vocabulary, int micro_batch,
+                                   const Operations& operations) {
+  const int M = micro_batch * config.context_length, C = config.d_model, F = config.mlp_width(),
+            HD = config.n_heads * config.head_width();
+  return std::max(
+      {operations.embed_backward_scratch(micro_batch, config.context_length, vocabulary),
+       operations.add_norm_backward_scratch(M, C), operations.linear_backward_scratch({M, C, 3 * HD}),
+       operations.linear_backward_scratch({M, HD, C}), operations.linear_backward_scratch({M, C, F}),
+       operations.linear_backward_scratch({M, F, C})});
+}
 
 }  // namespace
 
@@ -42,15 +58,20 @@ Activations::Activations(const ModelConfig& config, int vocabulary, int micro_ba
     declare_layer(index, clock, config, micro_batch, operations);
   }
   const int norm = clock.final_norm(), classifier = clock.classifier();
-  final_sum = declare("final_sum", M * C, norm, clock.backward(norm));
-  final_mean = declare("final_mean", M, norm, clock.backward(norm));
-  final_rstd = declare("final_rstd", M, norm, clock.backward(norm));
-  final_normed = declare("final_normed", M * C, norm, classifier);
-  d_final_normed = declare("d_final_normed", M * C, classifier, clock.backward(norm));
-  d_stream = declare("d_stream", M * C, clock.backward(norm), clock.backward(clock.embed()));
-  classifier_scratch = declare(
-      "classifier_scratch", operations.classifier_scratch({static_cast<int>(M), config.d_model, vocabulary}),
-      classifier, classifier);
+  const std::size_t stream = bytes(M * C, operations.activation_bytes()), statistic = bytes(M, sizeof(float));
+  final_sum = plan_.declare("final_sum", stream, norm, clock.backward(norm));
+  final_mean = plan_.declare("final_mean", statistic, norm, clock.backward(norm));
+  final_rstd = plan_.declare("final_rstd", statistic, norm, clock.backward(norm));
+  final_normed = plan_.declare("final_normed", stream, norm, classifier);
+  d_final_normed = plan_.declare("d_final_normed", stream, classifier, clock.backward(norm));
+  d_stream = plan_.declare("d_stream", stream, clock.backward(norm), clock.backward(clock.embed()));
+  const int rows = static_cast<int>(M);
+  classifier_scratch =
+      plan_.declare("classifier_scratch", operations.classifier_scratch({rows, config.d_model, vocabulary}),
+                    classifier, classifier);
+  backward_scratch =
+      plan_.declare("backward_scratch", backward_scratch_bytes(config, vocabulary, micro_batch, operations),
+                    clock.backward(norm), clock.backward(clock.embed()));
   plan_.assign();
 }
 
@@ -59,26 +80,32 @@ void Activations::declare_layer(int index, const Clock& clock, const ModelConfig
   const std::int64_t M = static_cast<std::int64_t>(micro_batch) * config.context_length;
   const std::int64_t C = config.d_model, F = config.mlp_width(), H = config.n_heads,
                      HD = H * config.head_width();
-  const std::int64_t scratch = operations.attention_scratch(
+  const std::size_t scratch = operations.attention_scratch(
       {micro_batch, config.context_length, config.n_heads, config.head_width(), config.layer_pattern(index)});
   const auto at = [&](LayerStep step) { return clock.layer(index, step); };
   const auto back = [&](LayerStep step) { return clock.backward(clock.layer(index, step)); };
-  const auto tensor = [&](const char* name, std::int64_t floats, int first_use, int last_use) {
-    return declare("layers." + std::to_string(index) + "." + name, floats, first_use, last_use);
+  const auto declare = [&](const char* name, std::size_t size, int first_use, int last_use) {
+    return plan_.declare("layers." + std::to_string(index) + "." + name, size, first_use, last_use);
+  };
+  const auto tensor = [&](const char* name, std::int64_t count, int first_use, int last_use) {
+    return declare(name, bytes(count, operations.activation_bytes()), first_use, last_use);
+  };
+  const auto statistic = [&](const char* name, std::int64_t count, int first_use, int last_use) {
+    return declare(name, bytes(count, sizeof(float)), first_use, last_use);
   };
 
   Layer& layer = layers_[static_cast<std::size_t>(index)];
   layer.input = tensor("input", M * C, index == 0 ? clock.embed() : at(kNorm1), back(kNorm1));
-  layer.mean1 = tensor("mean1", M, at(kNorm1), back(kNorm1));
-  layer.rstd1 = tensor("rstd1", M, at(kNorm1), back(kNorm1));
+  layer.mean1 = statistic("mean1", M, at(kNorm1), back(kNorm1));
+  layer.rstd1 = statistic("rstd1", M, at(kNorm1), back(kNorm1));
   layer.normed1 = tensor("normed1", M * C, at(kNorm1), back(kQkv));
   layer.qkv = tensor("qkv", M * 3 * HD, at(kQkv), back(kAttention));
   layer.attended = tensor("attended", M * HD, at(kAttention), back(kAttention));
-  layer.log_sum_exp = tensor("log_sum_exp", M * H, at(kAttention), back(kAttention));
+  layer.log_sum_exp = statistic("log_sum_exp", M * H, at(kAttention), back(kAttention));
   layer.projected = tensor("projected", M * C, at(kProjection), at(kNorm2));
   layer.middle = tensor("middle", M * C, at(kNorm2), back(kNorm2));
-  layer.mean2 = tensor("mean2", M, at(kNorm2), back(kNorm2));
-  layer.rstd2 = tensor("rstd2", M, at(kNorm2), back(kNorm2));
+  layer.mean2 = statistic("mean2", M, at(kNorm2), back(kNorm2));
+  layer.rstd2 = statistic("rstd2", M, at(kNorm2), back(kNorm2));
   layer.normed2 = tensor("normed2", M * C, at(kNorm2), back(kExpand));
   layer.gelu_input = tensor("gelu_input", M * F, at(kExpand), back(kContract));
   layer.expanded = tensor("expanded", M * F, at(kExpand), back(kContract));
@@ -88,14 +115,9 @@ void Activations::declare_layer(int index, const Clock& clock, const ModelConfig
   layer.d_attended = tensor("d_attended", M * HD, back(kProjection), back(kAttention));
   layer.d_qkv = tensor("d_qkv", M * 3 * HD, back(kAttention), back(kQkv));
   layer.d_normed1 = tensor("d_normed1", M * C, back(kQkv), back(kNorm1));
-  layer.attention_scratch = tensor("attention_scratch", scratch, at(kAttention), at(kAttention));
+  layer.attention_scratch = declare("attention_scratch", scratch, at(kAttention), at(kAttention));
   layer.attention_backward_scratch =
-      tensor("attention_backward_scratch", scratch, back(kAttention), back(kAttention));
-}
-
-Activations::Id Activations::declare(const std::string& name, std::int64_t floats, int first_use,
-                                     int last_use) {
-  return plan_.declare(name, static_cast<std::size_t>(floats) * sizeof(float), first_use, last_use);
+      declare("attention_backward_scratch", scratch, back(kAttention), back(kAttention));
 }
 
 }  // namespace minichilla

@@ -10,7 +10,8 @@
 namespace minichilla {
 
 /// Declares every tensor of forward and backward with its lifetime and assigns offsets. A forward pass alone
-/// fits the same places. M = B·T rows; all tensors are fp32.
+/// fits the same places. M = B·T rows. Means, rstds and log_sum_exp are fp32, the rest the device's
+/// Activation.
 class Activations {
  public:
   using Id = ActivationPlan::Id;
@@ -47,6 +48,7 @@ class Activations {
   Id d_final_normed;          ///< (M,C)
   Id d_stream;  ///< (M,C) gradient of the residual stream, updated in place from the end to the start
   Id classifier_scratch;
+  Id backward_scratch;  ///< of embed_backward, add_norm_backward and linear_backward, one after the other
 
   const ActivationPlan& plan() const { return plan_; }
 
@@ -54,8 +56,6 @@ class Activations {
   class Clock;
   void declare_layer(int index, const Clock& clock, const ModelConfig& config, int micro_batch,
                      const Operations& operations);
-  Id declare(const std::string& name, std::int64_t floats, int first_use, int last_use);
-
   ActivationPlan plan_;
   std::vector<Layer> layers_;
 };

@@ -66,6 +66,11 @@ std::size_t flat_bytes(const ParameterTable& table) {
   return static_cast<std::size_t>(table.flat_size()) * sizeof(float);
 }
 
+std::size_t compute_weight_bytes(const ParameterTable& table, const Operations& operations) {
+  const std::size_t each = operations.activation_bytes();
+  return each == sizeof(float) ? 0 : static_cast<std::size_t>(table.flat_size()) * each;
+}
+
 }  // namespace
 
 ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
@@ -75,6 +80,7 @@ ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_ba
   return {.weights = flat,
           .gradients = flat * static_cast<std::size_t>(gradient_slots),
           .moments = 2 * flat,
+          .compute_weights = compute_weight_bytes(ParameterTable(config, vocabulary), device.operations()),
           .activations = activations.plan().bytes() * static_cast<std::size_t>(lanes)};
 }
 
@@ -92,6 +98,7 @@ struct Transformer::Implementation {
         offsets(table, model.n_layers),
         activations(model, V, micro_batch, ops),
         weights(on.allocate(flat_bytes(table))),
+        compute_weights(on.allocate(compute_weight_bytes(table, ops))),
         losses(on.allocate(static_cast<std::size_t>(K) * sizeof(double))) {
     for (int slot = 0; slot < K; ++slot) gradients.push_back(on.allocate(flat_bytes(table)));
     for (int lane = 0; lane < on.lanes(); ++lane) arenas.push_back(on.allocate(activations.plan().bytes()));
@@ -115,7 +122,7 @@ struct Transformer::Implementation {
   const ParameterTable table;
   const Offsets offsets;
   const Activations activations;
-  const Buffer weights, losses;
+  const Buffer weights, compute_weights, losses;
   std::vector<Buffer> gradients;  ///< K flat arrays
   std::vector<Buffer> arenas;     ///< one per lane
 };
@@ -129,6 +136,8 @@ class Transformer::Implementation::Pass {
         acts_(model.activations),
         lane_(lane),
         weights_(model.weights.as<float>()),
+        matrices_(model.compute_weights.bytes() != 0 ? model.compute_weights.as<char>()
+                                                     : model.weights.as<char>()),
         arena_(model.arenas.at(static_cast<std::size_t>(lane.index())).as<char>()) {}
 
   /// From tokens (B,T) to final_normed.
@@ -143,8 +152,15 @@ class Transformer::Implementation::Pass {
   void backward_mlp(int index, float* gradient);
   void backward_attention(int index, float* gradient);
 
-  float* at(Activations::Id id) const { return reinterpret_cast<float*>(arena_ + acts_.plan().offset(id)); }
+  void* scratch(Activations::Id id) const { return arena_ + acts_.plan().offset(id); }
+  Activation* at(Activations::Id id) const { return static_cast<Activation*>(scratch(id)); }
+  float* statistic(Activations::Id id) const { return static_cast<float*>(scratch(id)); }
+  /// Of a norm or a bias, and of an embedding or a matrix.
   const float* weight(std::int64_t offset) const { return weights_ + offset; }
+  const Activation* matrix(std::int64_t offset) const {
+    return reinterpret_cast<const Activation*>(matrices_ +
+                                               static_cast<std::size_t>(offset) * ops_.activation_bytes());
+  }
   LinearShape linear(int in, int out) const { return {model_.M(), in, out}; }
   const LayerOffsets& offsets(int layer) const {
     return model_.offsets.layers[static_cast<std::size_t>(layer)];
@@ -155,18 +171,19 @@ class Transformer::Implementation::Pass {
   const Activations& acts_;
   Lane& lane_;
   const float* weights_;
+  const char* matrices_;
   char* arena_;
 };
 
 void Transformer::Implementation::Pass::forward(const std::int32_t* tokens) {
   const int M = model_.M(), C = model_.C(), L = model_.config.n_layers;
-  ops_.embed(lane_, model_.B, model_.config.context_length, C, tokens, weight(model_.offsets.token_embedding),
-             weight(model_.offsets.position_embedding), at(acts_.layer(0).input));
+  ops_.embed(lane_, model_.B, model_.config.context_length, C, tokens, matrix(model_.offsets.token_embedding),
+             matrix(model_.offsets.position_embedding), at(acts_.layer(0).input));
   for (int index = 0; index < L; ++index) forward_layer(index);
   const Activations::Layer& last = acts_.layer(L - 1);
   ops_.add_norm(lane_, M, C, at(last.middle), at(last.contracted), weight(model_.offsets.final_weight),
                 weight(model_.offsets.final_bias), at(acts_.final_sum), at(acts_.final_normed),
-                at(acts_.final_mean), at(acts_.final_rstd));
+                statistic(acts_.final_mean), statistic(acts_.final_rstd));
 }
 
 void Transformer::Implementation::Pass::forward_layer(int index) {
@@ -175,23 +192,23 @@ void Transformer::Implementation::Pass::forward_layer(int index) {
   const Activations::Layer& a = acts_.layer(index);
   if (index == 0) {
     ops_.add_norm(lane_, M, C, at(a.input), nullptr, weight(w.norm1_weight), weight(w.norm1_bias), nullptr,
-                  at(a.normed1), at(a.mean1), at(a.rstd1));
+                  at(a.normed1), statistic(a.mean1), statistic(a.rstd1));
   } else {
     const Activations::Layer& before = acts_.layer(index - 1);
     ops_.add_norm(lane_, M, C, at(before.middle), at(before.contracted), weight(w.norm1_weight),
-                  weight(w.norm1_bias), at(a.input), at(a.normed1), at(a.mean1), at(a.rstd1));
+                  weight(w.norm1_bias), at(a.input), at(a.normed1), statistic(a.mean1), statistic(a.rstd1));
   }
-  ops_.linear(lane_, linear(C, 3 * HD), at(a.normed1), weight(w.qkv_weight), weight(w.qkv_bias), at(a.qkv),
+  ops_.linear(lane_, linear(C, 3 * HD), at(a.normed1), matrix(w.qkv_weight), weight(w.qkv_bias), at(a.qkv),
               nullptr);
-  ops_.attention(lane_, model_.attention_shape(index), at(a.qkv), at(a.attended), at(a.log_sum_exp),
-                 at(a.attention_scratch));
-  ops_.linear(lane_, linear(HD, C), at(a.attended), weight(w.projection_weight), weight(w.projection_bias),
+  ops_.attention(lane_, model_.attention_shape(index), at(a.qkv), at(a.attended), statistic(a.log_sum_exp),
+                 scratch(a.attention_scratch));
+  ops_.linear(lane_, linear(HD, C), at(a.attended), matrix(w.projection_weight), weight(w.projection_bias),
               at(a.projected), nullptr);
   ops_.add_norm(lane_, M, C, at(a.input), at(a.projected), weight(w.norm2_weight), weight(w.norm2_bias),
-                at(a.middle), at(a.normed2), at(a.mean2), at(a.rstd2));
-  ops_.linear(lane_, linear(C, F), at(a.normed2), weight(w.expand_weight), weight(w.expand_bias),
+                at(a.middle), at(a.normed2), statistic(a.mean2), statistic(a.rstd2));
+  ops_.linear(lane_, linear(C, F), at(a.normed2), matrix(w.expand_weight), weight(w.expand_bias),
               at(a.expanded), at(a.gelu_input));
-  ops_.linear(lane_, linear(F, C), at(a.expanded), weight(w.contract_weight), weight(w.contract_bias),
+  ops_.linear(lane_, linear(F, C), at(a.expanded), matrix(w.contract_weight), weight(w.contract_bias),
               at(a.contracted), nullptr);
 }
 
@@ -199,9 +216,9 @@ void Transformer::Implementation::Pass::classify(const std::int32_t* targets, fl
                                                  double* loss_sum, float* gradient) {
   const std::int64_t embedding = model_.offsets.token_embedding;
   ops_.classifier(lane_, {model_.M(), model_.C(), model_.vocabulary}, at(acts_.final_normed),
-                  weight(embedding), targets, loss_scale, loss_sum,
+                  matrix(embedding), targets, loss_scale, loss_sum,
                   gradient ? at(acts_.d_final_normed) : nullptr, gradient ? gradient + embedding : nullptr,
-                  at(acts_.classifier_scratch));
+                  scratch(acts_.classifier_scratch));
 }
 
 void Transformer::Implementation::Pass::backward(const std::int32_t* tokens, float* gradient,
@@ -209,16 +226,18 @@ void Transformer::Implementation::Pass::backward(const std::int32_t* tokens, flo
   const int M = model_.M(), C = model_.C();
   const Offsets& w = model_.offsets;
   ops_.add_norm_backward(lane_, M, C, at(acts_.d_final_normed), nullptr, at(acts_.final_sum),
-                         at(acts_.final_mean), at(acts_.final_rstd), weight(w.final_weight),
-                         at(acts_.d_stream), gradient + w.final_weight, gradient + w.final_bias);
+                         statistic(acts_.final_mean), statistic(acts_.final_rstd), weight(w.final_weight),
+                         at(acts_.d_stream), gradient + w.final_weight, gradient + w.final_bias,
+                         scratch(acts_.backward_scratch));
   ready.complete_from(w.final_weight);
   for (int index = model_.config.n_layers - 1; index >= 0; --index) {
     backward_mlp(index, gradient);
     backward_attention(index, gradient);
     ready.complete_from(offsets(index).norm1_weight);
   }
-  ops_.embed_backward(lane_, model_.B, model_.config.context_length, C, tokens, at(acts_.d_stream),
-                      gradient + w.token_embedding, gradient + w.position_embedding);
+  ops_.embed_backward(lane_, model_.B, model_.config.context_length, C, model_.vocabulary, tokens,
+                      at(acts_.d_stream), gradient + w.token_embedding, gradient + w.position_embedding,
+                      scratch(acts_.backward_scratch));
   ready.complete_from(0);
 }
 
@@ -226,31 +245,35 @@ void Transformer::Implementation::Pass::backward_mlp(int index, float* gradient)
   const int M = model_.M(), C = model_.C(), F = model_.F();
   const LayerOffsets& w = offsets(index);
   const Activations::Layer& a = acts_.layer(index);
-  float* const d_stream = at(acts_.d_stream);
-  ops_.linear_backward(lane_, linear(F, C), at(a.expanded), weight(w.contract_weight), d_stream,
+  Activation* const d_stream = at(acts_.d_stream);
+  ops_.linear_backward(lane_, linear(F, C), at(a.expanded), matrix(w.contract_weight), d_stream,
                        at(a.gelu_input), at(a.d_gelu_input), gradient + w.contract_weight,
-                       gradient + w.contract_bias);
-  ops_.linear_backward(lane_, linear(C, F), at(a.normed2), weight(w.expand_weight), at(a.d_gelu_input),
-                       nullptr, at(a.d_normed2), gradient + w.expand_weight, gradient + w.expand_bias);
-  ops_.add_norm_backward(lane_, M, C, at(a.d_normed2), d_stream, at(a.middle), at(a.mean2), at(a.rstd2),
-                         weight(w.norm2_weight), d_stream, gradient + w.norm2_weight,
-                         gradient + w.norm2_bias);
+                       gradient + w.contract_bias, scratch(acts_.backward_scratch));
+  ops_.linear_backward(lane_, linear(C, F), at(a.normed2), matrix(w.expand_weight), at(a.d_gelu_input),
+                       nullptr, at(a.d_normed2), gradient + w.expand_weight, gradient + w.expand_bias,
+                       scratch(acts_.backward_scratch));
+  ops_.add_norm_backward(lane_, M, C, at(a.d_normed2), d_stream, at(a.middle), statistic(a.mean2),
+                         statistic(a.rstd2), weight(w.norm2_weight), d_stream, gradient + w.norm2_weight,
+                         gradient + w.norm2_bias, scratch(acts_.backward_scratch));
 }
 
 void Transformer::Implementation::Pass::backward_attention(int index, float* gradient) {
   const int M = model_.M(), C = model_.C(), HD = model_.HD();
   const LayerOffsets& w = offsets(index);
   const Activations::Layer& a = acts_.layer(index);
-  float* const d_stream = at(acts_.d_stream);
-  ops_.linear_backward(lane_, linear(HD, C), at(a.attended), weight(w.projection_weight), d_stream, nullptr,
-                       at(a.d_attended), gradient + w.projection_weight, gradient + w.projection_bias);
-  ops_.attention_backward(lane_, model_.attention_shape(index), at(a.qkv), at(a.attended), at(a.log_sum_exp),
-                          at(a.d_attended), at(a.d_qkv), at(a.attention_backward_scratch));
-  ops_.linear_backward(lane_, linear(C, 3 * HD), at(a.normed1), weight(w.qkv_weight), at(a.d_qkv), nullptr,
-                       at(a.d_normed1), gradient + w.qkv_weight, gradient + w.qkv_bias);
-  ops_.add_norm_backward(lane_, M, C, at(a.d_normed1), d_stream, at(a.input), at(a.mean1), at(a.rstd1),
-                         weight(w.norm1_weight), d_stream, gradient + w.norm1_weight,
-                         gradient + w.norm1_bias);
+  Activation* const d_stream = at(acts_.d_stream);
+  ops_.linear_backward(lane_, linear(HD, C), at(a.attended), matrix(w.projection_weight), d_stream, nullptr,
+                       at(a.d_attended), gradient + w.projection_weight, gradient + w.projection_bias,
+                       scratch(acts_.backward_scratch));
+  ops_.attention_backward(lane_, model_.attention_shape(index), at(a.qkv), at(a.attended),
+                          statistic(a.log_sum_exp), at(a.d_attended), at(a.d_qkv),
+                          scratch(a.attention_backward_scratch));
+  ops_.linear_backward(lane_, linear(C, 3 * HD), at(a.normed1), matrix(w.qkv_weight), at(a.d_qkv), nullptr,
+                       at(a.d_normed1), gradient + w.qkv_weight, gradient + w.qkv_bias,
+                       scratch(acts_.backward_scratch));
+  ops_.add_norm_backward(lane_, M, C, at(a.d_normed1), d_stream, at(a.input), statistic(a.mean1),
+                         statistic(a.rstd1), weight(w.norm1_weight), d_stream, gradient + w.norm1_weight,
+                         gradient + w.norm1_bias, scratch(acts_.backward_scratch));
 }
 
 Transformer::Transformer(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
@@ -274,6 +297,10 @@ int Transformer::micro_batch() const {
 
 float* Transformer::weights() {
   return implementation_->weights.as<float>();
+}
+
+Activation* Transformer::compute_weights() {
+  return implementation_->compute_weights.as<Activation>();
 }
 
 float* Transformer::gradient_slot(int slot) {

@@ -15,8 +15,9 @@ namespace minichilla {
 /// Bytes that a model needs on its device; `sweep plan` and `train --dry-run` print these.
 struct ModelMemory {
   std::size_t weights, gradients, moments;  ///< gradients: all K slots; moments: both of AdamW
+  std::size_t compute_weights;              ///< rounded weights for matrix products; 0 with fp32
   std::size_t activations;                  ///< the arenas of all lanes
-  std::size_t total() const { return weights + gradients + moments + activations; }
+  std::size_t total() const { return weights + gradients + moments + compute_weights + activations; }
 };
 
 /// The plan without the model: `lanes` arenas, K gradient slots.
@@ -41,6 +42,10 @@ class Transformer {
 
   /// Flat device arrays of parameters().flat_size() floats.
   float* weights();
+  /// The weights as embeddings and matrix products read them, where Operations::activation_bytes() is not 4;
+  /// else nullptr, and weights() serves. Whoever changes weights() brings these up to date: adamw or
+  /// round_weights.
+  Activation* compute_weights();
   float* gradient_slot(int slot);
   /// One double per slot: Σ loss in nats over the slot's tokens.
   double* slot_loss(int slot);

@@ -25,28 +25,29 @@ std::vector<Group> merged_groups(const ParameterTable& table) {
 }
 
 template <class Append>
-void cut(ElementRange range, const Append& append) {
-  for (std::int64_t begin = range.begin; begin < range.end; begin += kOptimizerChunk) {
-    append(ElementRange{begin, std::min(begin + kOptimizerChunk, range.end)});
+void cut(ElementRange range, std::int64_t length, const Append& append) {
+  for (std::int64_t begin = range.begin; begin < range.end; begin += length) {
+    append(ElementRange{begin, std::min(begin + length, range.end)});
   }
 }
 
 }  // namespace
 
-std::vector<OptimizerTask> optimizer_tasks(const OptimizerConfig& config, const ParameterTable& table) {
+std::vector<OptimizerTask> optimizer_tasks(const OptimizerConfig& config, const ParameterTable& table,
+                                           std::int64_t elements_per_task) {
   std::vector<OptimizerTask> tasks;
   for (const Group& group : merged_groups(table)) {
     const AdamWSettings settings{static_cast<float>(config.beta1), static_cast<float>(config.beta2),
                                  static_cast<float>(config.epsilon),
                                  group.decayed ? static_cast<float>(config.weight_decay) : 0.0f};
-    cut(group.range, [&](ElementRange range) { tasks.push_back({settings, range}); });
+    cut(group.range, elements_per_task, [&](ElementRange range) { tasks.push_back({settings, range}); });
   }
   return tasks;
 }
 
-std::vector<ElementRange> chunks(std::int64_t elements) {
+std::vector<ElementRange> chunks(std::int64_t elements, std::int64_t elements_per_task) {
   std::vector<ElementRange> ranges;
-  cut({0, elements}, [&](ElementRange range) { ranges.push_back(range); });
+  cut({0, elements}, elements_per_task, [&](ElementRange range) { ranges.push_back(range); });
   return ranges;
 }
 

@@ -14,16 +14,13 @@ struct OptimizerTask {
   ElementRange range;
 };
 
-/// Elements that one task covers at most. A constant, so that the cut (and with it where vector code changes
-/// over to scalar code) depends on the table alone.
-inline constexpr std::int64_t kOptimizerChunk = 8 * Operations::kNormBlock;
-
 /// Covers the flat arrays exactly once, in order: neighbouring tensors of one group are merged (a tensor's
-/// padding goes with it), then cut into chunks. Weight decay applies to the tensors that the table marks as
-/// decayed.
-std::vector<OptimizerTask> optimizer_tasks(const OptimizerConfig& config, const ParameterTable& table);
+/// padding goes with it), then cut into chunks of `elements_per_task` (Device::elements_per_task). Weight
+/// decay applies to the tensors that the table marks as decayed.
+std::vector<OptimizerTask> optimizer_tasks(const OptimizerConfig& config, const ParameterTable& table,
+                                           std::int64_t elements_per_task);
 
-/// [0, elements) in chunks of kOptimizerChunk.
-std::vector<ElementRange> chunks(std::int64_t elements);
+/// [0, elements) in chunks of `elements_per_task`.
+std::vector<ElementRange> chunks(std::int64_t elements, std::int64_t elements_per_task);
 
 }  // namespace minichilla

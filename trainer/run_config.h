@@ -56,7 +56,7 @@ struct TrainConfig {
   std::int64_t batch_tokens = 512;  ///< per step; a multiple of micro_batch · context_length
   int micro_batch = 4;              ///< B: sequences per forward and backward
   int gradient_slots = 2;           ///< K: micro-batch i adds into slot i mod K
-  std::string precision = "fp32";
+  std::string precision = "fp32";   ///< name_of(Precision)
   std::uint64_t seed = 1;  ///< initialisation and data order
   ScheduleConfig schedule;
   OptimizerConfig optimizer;
@@ -141,7 +141,7 @@ void describe(Fields& fields, TrainConfig& config) {
   fields.number("batch_tokens", config.batch_tokens, std::int64_t{1});
   fields.number("micro_batch", config.micro_batch, 1, 1 << 16);
   fields.number("gradient_slots", config.gradient_slots, 1, 1 << 12);
-  fields.choice("precision", config.precision, {"fp32"});
+  fields.choice("precision", config.precision, {"fp32", "tf32", "bf16"});
   fields.number("seed", config.seed, std::uint64_t{0}, std::uint64_t{1} << 52);
   fields.section("schedule", config.schedule);
   fields.section("optimizer", config.optimizer);

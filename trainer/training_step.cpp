@@ -48,8 +48,9 @@ TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& devi
       micro_batches_(static_cast<int>(config.train.batch_tokens / micro_tokens_)),
       clip_(static_cast<float>(config.train.optimizer.clip)),
       loss_scale_(static_cast<float>(1.0 / static_cast<double>(config.train.batch_tokens))),
-      optimizer_tasks_(optimizer_tasks(config.train.optimizer, model_.parameters())),
-      chunks_(chunks(flat_size_)) {
+      optimizer_tasks_(
+          optimizer_tasks(config.train.optimizer, model_.parameters(), device.elements_per_task())),
+      chunks_(chunks(flat_size_, device.elements_per_task())) {
   const std::size_t batch_bytes = static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t);
   tokens_ = device.allocate(batch_bytes);
   targets_ = device.allocate(batch_bytes);
@@ -82,6 +83,11 @@ void TrainingStep::upload(const FlatArrays& arrays) {
   device_.upload(model_.weights(), arrays.weights.data(), bytes_of_floats(flat_size_));
   device_.upload(first_moment_.as<float>(), arrays.first_moment.data(), bytes_of_floats(flat_size_));
   device_.upload(second_moment_.as<float>(), arrays.second_moment.data(), bytes_of_floats(flat_size_));
+  if (Activation* const rounded = model_.compute_weights()) {
+    device_.for_each_task(1, [&](Lane& lane, int) {
+      device_.operations().round_weights(lane, {0, flat_size_}, model_.weights(), rounded);
+    });
+  }
 }
 
 StepState TrainingStep::run(std::span<const std::int32_t> tokens, std::span<const std::int32_t> targets,
@@ -143,7 +149,8 @@ void TrainingStep::update() {
   device_.for_each_task(static_cast<int>(optimizer_tasks_.size()), [this](Lane& lane, int i) {
     const OptimizerTask& task = optimizer_tasks_[static_cast<std::size_t>(i)];
     device_.operations().adamw(lane, task.settings, task.range, state_.as<StepState>(), slots_[0],
-                               model_.weights(), first_moment_.as<float>(), second_moment_.as<float>());
+                               model_.weights(), first_moment_.as<float>(), second_moment_.as<float>(),
+                               model_.compute_weights());
   });
 }
 

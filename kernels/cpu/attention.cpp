@@ -86,9 +86,9 @@ namespace minichilla {
 
 HWY_EXPORT(attend_head);
 
-std::int64_t CpuOperations::attention_scratch(const AttentionShape& shape) const {
+std::size_t CpuOperations::attention_scratch(const AttentionShape& shape) const {
   const AttentionScratch layout(static_cast<std::size_t>(shape.T), static_cast<std::size_t>(shape.D));
-  return static_cast<std::int64_t>(std::max(layout.forward(), layout.backward()));
+  return std::max(layout.forward(), layout.backward()) * sizeof(float);
 }
 
 void CpuOperations::attention(Lane&, const AttentionShape& shape, const float* qkv, float* out,

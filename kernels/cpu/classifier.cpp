@@ -74,8 +74,9 @@ int logits_row(ClassifierShape shape) {
 
 }  // namespace
 
-std::int64_t CpuOperations::classifier_scratch(ClassifierShape shape) const {
-  return static_cast<std::int64_t>(chunk_rows(shape)) * logits_row(shape);
+std::size_t CpuOperations::classifier_scratch(ClassifierShape shape) const {
+  return static_cast<std::size_t>(chunk_rows(shape)) * static_cast<std::size_t>(logits_row(shape)) *
+         sizeof(float);
 }
 
 void CpuOperations::classifier(Lane&, ClassifierShape shape, const float* hidden, const float* weight,

@@ -1,13 +1,13 @@
 // The operations of kernels/ops.h on a CPU: every operation runs to its end on the calling thread.
 #pragma once
 
-#include "kernels/ops.h"
+#include "kernels/float32_operations.h"
 
 namespace minichilla {
 
 /// Stateless; each operation is defined in the file that is named after it. Safe to call from any number of
 /// threads.
-class CpuOperations : public Operations {
+class CpuOperations : public Float32Operations {
  public:
   void clear(Lane& lane, void* data, std::size_t bytes) const override;
 
@@ -27,14 +27,14 @@ class CpuOperations : public Operations {
   void linear_backward(Lane& lane, LinearShape shape, const float* x, const float* weight, const float* d_y,
                        const float* gelu_input, float* d_x, float* d_weight, float* d_bias) const override;
 
-  std::int64_t attention_scratch(const AttentionShape& shape) const override;
+  std::size_t attention_scratch(const AttentionShape& shape) const override;
   void attention(Lane& lane, const AttentionShape& shape, const float* qkv, float* out, float* log_sum_exp,
                  float* scratch) const override;
   void attention_backward(Lane& lane, const AttentionShape& shape, const float* qkv, const float* out,
                           const float* log_sum_exp, const float* d_out, float* d_qkv,
                           float* scratch) const override;
 
-  std::int64_t classifier_scratch(ClassifierShape shape) const override;
+  std::size_t classifier_scratch(ClassifierShape shape) const override;
   void classifier(Lane& lane, ClassifierShape shape, const float* hidden, const float* weight,
                   const std::int32_t* targets, float loss_scale, double* loss_sum, float* d_hidden,
                   float* d_weight, float* scratch) const override;

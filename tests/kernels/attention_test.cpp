@@ -27,7 +27,7 @@ class Attention : public EveryTarget {
  protected:
   /// Scratch starts as NaN and is exactly as long as was asked for, with a guard behind it.
   FloatArray scratch(const AttentionShape& shape) const {
-    FloatArray memory(static_cast<std::size_t>(ops().attention_scratch(shape)), kNaN);
+    FloatArray memory(ops().attention_scratch(shape) / sizeof(float), kNaN);
     memory.insert(memory.end(), 16, 42.0f);
     return memory;
   }
@@ -200,7 +200,7 @@ TEST_P(Attention, AFutureKeyDoesNotReachEarlierTiles) {
 }
 
 TEST_P(Attention, ScratchGrowsWithTAndNotWithItsSquare) {
-  const std::int64_t one = ops().attention_scratch(dense(1, 1024, 4, 64));
+  const std::size_t one = ops().attention_scratch(dense(1, 1024, 4, 64));
   EXPECT_LE(ops().attention_scratch(dense(1, 2048, 4, 64)), 2 * one);
   EXPECT_EQ(ops().attention_scratch(dense(8, 1024, 16, 64)), one);
 }

@@ -20,7 +20,7 @@ class Classifier : public EveryTarget {
   Result run(ClassifierShape shape, const FloatArray& hidden, const FloatArray& weight,
              const std::vector<std::int32_t>& targets, float loss_scale, bool gradients = true) {
     Result result{1.5, FloatArray(hidden.size(), kNaN), FloatArray(weight.size(), 0.25f)};
-    FloatArray scratch(static_cast<std::size_t>(ops().classifier_scratch(shape)), kNaN);
+    FloatArray scratch(ops().classifier_scratch(shape) / sizeof(float), kNaN);
     on_lane([&](Lane& lane) {
       ops().classifier(lane, shape, hidden.data(), weight.data(), targets.data(), loss_scale, &result.loss,
                        gradients ? result.d_hidden.data() : nullptr,
@@ -61,8 +61,8 @@ TEST_P(Classifier, AgreesWithTheReference) {
 
 TEST_P(Classifier, AgreesWithTheReferenceBeyondOneChunk) {
   const ClassifierShape many_rows{523, 8, 257}, many_words{137, 5, 4099};
-  ASSERT_LT(ops().classifier_scratch(many_rows), 523 * 257);
-  ASSERT_LT(ops().classifier_scratch(many_words), 137 * 4099);
+  ASSERT_LT(ops().classifier_scratch(many_rows), 523 * 257 * sizeof(float));
+  ASSERT_LT(ops().classifier_scratch(many_words), 137 * 4099 * sizeof(float));
   check(many_rows, 1);
   check(many_words, 1);
 }

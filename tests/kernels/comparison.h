@@ -9,7 +9,7 @@
 #include <string>
 
 #include "kernels/device.h"
-#include "kernels/ops.h"
+#include "kernels/float32_operations.h"
 #include "tests/kernels/random_arrays.h"
 
 namespace minichilla {
@@ -26,7 +26,9 @@ class EveryTarget : public testing::TestWithParam<std::int64_t> {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
 
-  const Operations& ops() const { return device_->operations(); }
+  const Float32Operations& ops() const {
+    return dynamic_cast<const Float32Operations&>(device_->operations());
+  }
 
   /// Calls work(lane).
   template <class Work>

@@ -13,7 +13,7 @@ namespace {
 /// `shift` floats are put before every array, so that nothing is aligned as it was.
 class LayerPass {
  public:
-  LayerPass(const Operations& ops, Lane& lane, int B, int T, int H, int D, std::size_t shift)
+  LayerPass(const Float32Operations& ops, Lane& lane, int B, int T, int H, int D, std::size_t shift)
       : ops_(ops), lane_(lane), B_(B), T_(T), H_(H), D_(D), shift_(shift) {}
 
   FloatArray run() {
@@ -26,7 +26,7 @@ class LayerPass {
     float* const qkv = zeros(3 * M * C);
     ops_.linear(lane_, {M, C, 3 * C}, normed, random(3 * C * C, 5), random(3 * C, 6), qkv, nullptr);
     float *const attended = zeros(M * C), *const log_sum_exp = zeros(B_ * H_ * T_);
-    float* const scratch = zeros(static_cast<int>(ops_.attention_scratch(shape)));
+    float* const scratch = zeros(static_cast<int>(ops_.attention_scratch(shape) / sizeof(float)));
     ops_.attention(lane_, shape, qkv, attended, log_sum_exp, scratch);
     float *const wide = zeros(4 * M * C), *const gelu_input = zeros(4 * M * C);
     ops_.linear(lane_, {M, C, 4 * C}, attended, random(4 * C * C, 7), random(4 * C, 8), wide, gelu_input);
@@ -43,7 +43,7 @@ class LayerPass {
     float *const d_hidden = zeros(M * C), *const d_weight = zeros(V * C);
     double loss = 0;
     ops_.classifier(lane_, classifier, normed, random(V * C, 16), targets.data(), 0.01f, &loss, d_hidden,
-                    d_weight, zeros(static_cast<int>(ops_.classifier_scratch(classifier))));
+                    d_weight, zeros(static_cast<int>(ops_.classifier_scratch(classifier) / sizeof(float))));
     zeros(1)[0] = static_cast<float>(loss);
     return results();
   }
@@ -64,7 +64,7 @@ class LayerPass {
     return all;
   }
 
-  const Operations& ops_;
+  const Float32Operations& ops_;
   Lane& lane_;
   int B_, T_, H_, D_;
   std::size_t shift_;
@@ -88,7 +88,9 @@ std::vector<FloatArray> run_tasks(int lanes, int tasks, const Shape& shape, bool
   device->for_each_task(tasks, [&](Lane& lane, int task) {
     const std::size_t shift = shifted ? 3 * static_cast<std::size_t>(task) : 0;
     results[static_cast<std::size_t>(task)] =
-        LayerPass(device->operations(), lane, shape.B, shape.T, shape.H, shape.D, shift).run();
+        LayerPass(dynamic_cast<const Float32Operations&>(device->operations()), lane, shape.B, shape.T,
+                  shape.H, shape.D, shift)
+            .run();
   });
   return results;
 }

@@ -6,17 +6,21 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "kernels/ops.h"
+#include "kernels/float32_operations.h"
 #include "model/transformer.h"
 #include "model_case.h"
 
 namespace minichilla {
 namespace {
 
+std::int64_t floats_in(std::size_t bytes) {
+  return static_cast<std::int64_t>(bytes / sizeof(float));
+}
+
 /// Passes every operation on to a real device's, after a look at its arguments.
-class CheckedOperations final : public Operations {
+class CheckedOperations final : public Float32Operations {
  public:
-  explicit CheckedOperations(const Operations& real) : real_(real) {}
+  explicit CheckedOperations(const Float32Operations& real) : real_(real) {}
 
   void clear(Lane& lane, void* data, std::size_t bytes) const override { real_.clear(lane, data, bytes); }
 
@@ -75,7 +79,7 @@ class CheckedOperations final : public Operations {
                               {d_bias, out}});
     real_.linear_backward(lane, shape, x, weight, d_y, gelu_input, d_x, d_weight, d_bias);
   }
-  std::int64_t attention_scratch(const AttentionShape& shape) const override {
+  std::size_t attention_scratch(const AttentionShape& shape) const override {
     return real_.attention_scratch(shape);
   }
   void attention(Lane& lane, const AttentionShape& s, const float* qkv, float* out, float* log_sum_exp,
@@ -83,7 +87,7 @@ class CheckedOperations final : public Operations {
     check("attention", {{qkv, 3 * s.B * s.T * s.H * s.D},
                         {out, s.B * s.T * s.H * s.D},
                         {log_sum_exp, s.B * s.H * s.T},
-                        {scratch, attention_scratch(s)}});
+                        {scratch, floats_in(attention_scratch(s))}});
     real_.attention(lane, s, qkv, out, log_sum_exp, scratch);
   }
   void attention_backward(Lane& lane, const AttentionShape& s, const float* qkv, const float* out,
@@ -95,10 +99,10 @@ class CheckedOperations final : public Operations {
                                  {log_sum_exp, s.B * s.H * s.T},
                                  {d_out, width},
                                  {d_qkv, 3 * width},
-                                 {scratch, attention_scratch(s)}});
+                                 {scratch, floats_in(attention_scratch(s))}});
     real_.attention_backward(lane, s, qkv, out, log_sum_exp, d_out, d_qkv, scratch);
   }
-  std::int64_t classifier_scratch(ClassifierShape shape) const override {
+  std::size_t classifier_scratch(ClassifierShape shape) const override {
     return real_.classifier_scratch(shape);
   }
   void classifier(Lane& lane, ClassifierShape s, const float* hidden, const float* weight,
@@ -108,7 +112,7 @@ class CheckedOperations final : public Operations {
                          {weight, s.V * s.C},
                          {d_hidden, s.M * s.C},
                          {d_weight, s.V * s.C},
-                         {scratch, classifier_scratch(s)}});
+                         {scratch, floats_in(classifier_scratch(s))}});
     real_.classifier(lane, s, hidden, weight, targets, loss_scale, loss_sum, d_hidden, d_weight, scratch);
   }
   void sum_slots(Lane& lane, std::span<float* const> slots, ElementRange range) const override {
@@ -145,13 +149,14 @@ class CheckedOperations final : public Operations {
     }
   }
 
-  const Operations& real_;
+  const Float32Operations& real_;
   mutable int calls_ = 0;
 };
 
 class CheckedDevice final : public Device {
  public:
-  CheckedDevice() : real_(make_cpu_device(1)), operations_(real_->operations()) {}
+  CheckedDevice()
+      : real_(make_cpu_device(1)), operations_(dynamic_cast<const Float32Operations&>(real_->operations())) {}
   std::string name() const override { return "checked " + real_->name(); }
   int lanes() const override { return real_->lanes(); }
   const CheckedOperations& operations() const override { return operations_; }

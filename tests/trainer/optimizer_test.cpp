@@ -7,6 +7,8 @@
 namespace minichilla {
 namespace {
 
+constexpr std::int64_t kChunk = 8 * Operations::kNormBlock;
+
 ModelConfig shape(int layers, int width) {
   ModelConfig config = tiny_config().model;
   config.n_layers = layers;
@@ -17,10 +19,10 @@ ModelConfig shape(int layers, int width) {
 TEST(Optimizer, TasksCoverTheFlatArraysOnceInOrder) {
   const ParameterTable table(shape(3, 64), 257);
   std::int64_t end = 0;
-  for (const OptimizerTask& task : optimizer_tasks({}, table)) {
+  for (const OptimizerTask& task : optimizer_tasks({}, table, kChunk)) {
     EXPECT_EQ(task.range.begin, end);
     EXPECT_GT(task.range.end, task.range.begin);
-    EXPECT_LE(task.range.end - task.range.begin, kOptimizerChunk);
+    EXPECT_LE(task.range.end - task.range.begin, kChunk);
     end = task.range.end;
   }
   EXPECT_EQ(end, table.flat_size());
@@ -31,7 +33,7 @@ TEST(Optimizer, DecayFollowsTheTable) {
   OptimizerConfig config;
   config.weight_decay = 0.25;
   config.beta2 = 0.5;
-  const std::vector<OptimizerTask> tasks = optimizer_tasks(config, table);
+  const std::vector<OptimizerTask> tasks = optimizer_tasks(config, table, kChunk);
   for (const ParameterTensor& tensor : table.tensors()) {
     for (const OptimizerTask& task : tasks) {
       if (task.range.end <= tensor.offset || task.range.begin >= tensor.offset + tensor.count()) continue;
@@ -43,7 +45,7 @@ TEST(Optimizer, DecayFollowsTheTable) {
 
 TEST(Optimizer, NeighboursOfOneGroupAreMerged) {
   const ParameterTable table(shape(1, 16), 24);
-  const std::vector<OptimizerTask> tasks = optimizer_tasks({}, table);
+  const std::vector<OptimizerTask> tasks = optimizer_tasks({}, table, kChunk);
   EXPECT_LT(tasks.size(), table.tensors().size());
   for (std::size_t i = 1; i < tasks.size(); ++i) {
     EXPECT_NE(tasks[i].settings.weight_decay, tasks[i - 1].settings.weight_decay) << i;
@@ -51,10 +53,10 @@ TEST(Optimizer, NeighboursOfOneGroupAreMerged) {
 }
 
 TEST(Optimizer, ChunksBeginAtNormBlocks) {
-  const std::vector<ElementRange> ranges = chunks(3 * kOptimizerChunk + Operations::kNormBlock);
+  const std::vector<ElementRange> ranges = chunks(3 * kChunk + Operations::kNormBlock, kChunk);
   ASSERT_EQ(ranges.size(), 4u);
   for (const ElementRange& range : ranges) EXPECT_EQ(range.begin % Operations::kNormBlock, 0);
-  EXPECT_EQ(ranges.back().end, 3 * kOptimizerChunk + Operations::kNormBlock);
+  EXPECT_EQ(ranges.back().end, 3 * kChunk + Operations::kNormBlock);
 }
 
 }  // namespace
