@@ -16,8 +16,9 @@ namespace minichilla {
 
 struct ExecutorOptions {
   std::filesystem::path sweep;
-  /// The program that trains: called as `PROGRAM train RUN/config.yaml --output RUN --threads 1 --quiet`.
+  /// The program that trains: called as `PROGRAM train RUN/config.yaml --output RUN --device DEVICE --threads 1 --quiet`.
   std::filesystem::path program = "/proc/self/exe";
+  std::string device = "cpu";  ///< as choose_device takes it
   int workers = 1;
   int tries = 3;  ///< of a run whose worker fails or is killed; then it is reported and the others go on
   StopToken stop;

@@ -6,9 +6,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "kernels/cuda_device.h"
 #include "kernels/error.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
+#include "sweeps/device_choice.h"
 #include "sweeps/local_executor.h"
 #include "sweeps/machine.h"
 #include "sweeps/plan_table.h"
@@ -29,12 +31,21 @@ constexpr std::size_t kProgressWidth = 79;  // a line that wraps cannot be erase
 
 struct SweepOptions {
   std::string input, output, json;
+  std::string device = "auto";
   std::vector<std::string> sets;
-  int workers = usable_cores();
+  int workers = 0;  ///< 0: one per core, or one on a GPU
   bool extend = false, no_calibration = false;
 };
 
 /// A signal came while something was measured.
+
+/// Settles what the command line left open.
+void settle_device(SweepOptions& options) {
+  if (options.device == "auto") options.device = cuda_support().problem.empty() ? "cuda" : "cpu";
+  const bool on_cpu = options.device == "cpu";
+  if (options.workers == 0) options.workers = on_cpu ? usable_cores() : 1;
+  if (!on_cpu) options.no_calibration = true;  // it measures cores
+}
 
 SweepPlan read_plan_from_config(const SweepOptions& options) {
   YAML::Node map = load_yaml(options.input);
@@ -193,11 +204,13 @@ SweepOutcome run_with_progress(const ExecutorOptions& executor) {
 }
 
 void run_command(SweepOptions& options, CommandContext& context) {
+  settle_device(options);
   try {
     const std::string sweep = folder_to_run(options, context.stop);
     ExecutorOptions executor;
     executor.sweep = sweep;
     executor.workers = options.workers;
+    executor.device = options.device;
     executor.stop = context.stop;
     const SweepOutcome outcome = run_with_progress(executor);
     write_json(options.json, outcome_json(outcome));
@@ -221,9 +234,16 @@ void add_planning_options(CLI::App& command, SweepOptions& options) {
   command.add_option("--set", options.sets, "Change a key of the config: path=value (may be repeated)")
       ->type_name("PATH=VALUE")
       ->allow_extra_args(false);
-  command.add_option("--workers", options.workers, "Worker processes, one core each")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  command
+      .add_option("--workers", options.workers,
+                  "Worker processes, one core each; default: as many as cores, or one on a GPU")
+      ->check(CLI::Range(1, 4096));
+  command
+      .add_option("--device", options.device,
+                  std::string("Where its runs train: ") + kDeviceChoices +
+                      "; speeds are measured beforehand on the CPU alone")
+      ->capture_default_str()
+      ->type_name("DEVICE");
   command.add_option("--json", options.json, kJsonHelp)->type_name("FILE");
   command.add_flag("--no-calibration", options.no_calibration, "Do not measure speeds (no time estimates)");
 }
@@ -239,7 +259,10 @@ void add_plan(CLI::App& sweep, CommandContext& context) {
   command->footer(
       "Planning the same again changes nothing.\nExample:\n"
       "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --set 'sweep.budgets=[1e11, 1e12]'");
-  command->callback([options, &context] { plan_command(*options, context); });
+  command->callback([options, &context] {
+    settle_device(*options);
+    plan_command(*options, context);
+  });
 }
 
 void add_run(CLI::App& sweep, CommandContext& context) {

@@ -10,6 +10,7 @@
 #include "model/transformer.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
+#include "sweeps/device_choice.h"
 #include "sweeps/machine.h"
 #include "sweeps/speeds.h"
 #include "sweeps/text_table.h"
@@ -28,6 +29,7 @@ constexpr double kCalibrationSeconds = 2;
 
 struct TrainOptions {
   std::string config_file, output, json_file, resume_from;
+  std::string device = "auto";
   std::vector<std::string> assignments;
   int threads = 0;  ///< 0: as many as help
   bool dry_run = false, quiet = false;
@@ -67,16 +69,23 @@ Request read_request(const TrainOptions& options) {
   return request;
 }
 
+ChosenDevice chosen_device(const TrainOptions& options, const Request& request) {
+  try {
+    return choose_device(options.device, request.config.train.precision, request.threads);
+  } catch (const InputError& error) {
+    const bool of_config = std::string_view(error.what()).starts_with("train.");
+    throw InputError((of_config ? options.config_file + ": " : "") + error.what());
+  }
+}
+
 Json memory_json(const ModelMemory& memory) {
-  return {{"weights", memory.weights},
-          {"gradients", memory.gradients},
-          {"moments", memory.moments},
-          {"activations", memory.activations},
-          {"total", memory.total()}};
+  return {{"weights", memory.weights},         {"gradients", memory.gradients},
+          {"moments", memory.moments},         {"compute_weights", memory.compute_weights},
+          {"activations", memory.activations}, {"total", memory.total()}};
 }
 
 /// What a run will be and cost, as the --dry-run shows it.
-Json plan_json(const Request& request, double tokens_per_s) {
+Json plan_json(const Request& request, Device& device, double tokens_per_s) {
   const RunConfig& config = request.config;
   const TrainConfig& train = config.train;
   const int vocabulary = request.corpus->vocabulary();
@@ -85,9 +94,8 @@ Json plan_json(const Request& request, double tokens_per_s) {
   const LearningRateSchedule schedule(train.schedule, train.optimizer.learning_rate, train.steps());
   const std::int64_t whole_tokens = train.steps() * train.batch_tokens;
   const auto tokens = static_cast<double>(whole_tokens);
-  const std::unique_ptr<Device> device = make_cpu_device(request.threads);
-  const ModelMemory memory = model_memory(config.model, vocabulary, train.micro_batch, train.gradient_slots,
-                                          request.threads, *device);
+  const ModelMemory memory =
+      model_memory(config.model, vocabulary, train.micro_batch, train.gradient_slots, device.lanes(), device);
   const double training_s = tokens / tokens_per_s;
   // An evaluation is a forward pass, a third of a training step.
   const double evaluation_s = evaluated_tokens(train, training_s) / 3 / tokens_per_s;
@@ -104,7 +112,8 @@ Json plan_json(const Request& request, double tokens_per_s) {
           {"flops_hoffmann", tokens * per_token.flops_hoffmann},
           {"flops_6nd", tokens * per_token.flops_6nd},
           {"memory_bytes", memory_json(memory)},
-          {"threads", request.threads},
+          {"device", device.name()},
+          {"lanes", device.lanes()},
           {"tokens_per_s", tokens_per_s},
           {"estimated_s", training_s + evaluation_s}};
 }
@@ -125,19 +134,26 @@ void print_plan(const Json& plan) {
   std::printf("FLOPs        %.3g asked for, %.3g as Hoffmann et al. count, %.3g as 6ND\n",
               plan["flops"].get<double>(), plan["flops_hoffmann"].get<double>(),
               plan["flops_6nd"].get<double>());
-  std::printf("memory       %s: weights %s, gradients %s, moments %s, activations %s\n",
-              bytes("total").c_str(), bytes("weights").c_str(), bytes("gradients").c_str(),
-              bytes("moments").c_str(), bytes("activations").c_str());
-  std::printf("time         %s at %s tokens/s, measured on %d thread%s\n",
+  const bool rounds = memory["compute_weights"] != 0;
+  std::printf("memory       %s: weights %s, %sgradients %s, moments %s, activations %s\n",
+              bytes("total").c_str(), bytes("weights").c_str(),
+              rounds ? ("rounded weights " + bytes("compute_weights") + ", ").c_str() : "",
+              bytes("gradients").c_str(), bytes("moments").c_str(), bytes("activations").c_str());
+  const int lanes = plan["lanes"].get<int>();
+  const std::string where = plan["device"] == "cpu"
+                                ? std::to_string(lanes) + (lanes == 1 ? " thread" : " threads")
+                                : plan["device"].get<std::string>();
+  std::printf("time         %s at %s tokens/s, measured on %s\n",
               format_duration(plan["estimated_s"].get<double>()).c_str(), count("tokens_per_s").c_str(),
-              plan["threads"].get<int>(), plan["threads"].get<int>() == 1 ? "" : "s");
+              where.c_str());
 }
 
 void dry_run(const TrainOptions& options, const Request& request) {
-  const std::unique_ptr<Device> device = make_cpu_device(request.threads);
+  const ChosenDevice chosen = chosen_device(options, request);
+  Device& device = *chosen.device;
   const double tokens_per_s =
-      measure_tokens_per_s(request.config, request.corpus->vocabulary(), *device, kCalibrationSeconds);
-  const Json plan = plan_json(request, tokens_per_s);
+      measure_tokens_per_s(request.config, request.corpus->vocabulary(), device, kCalibrationSeconds);
+  const Json plan = plan_json(request, device, tokens_per_s);
   if (options.json_file != "-") print_plan(plan);
   write_json(options.json_file, plan);
 }
@@ -205,9 +221,10 @@ int report(const TrainOptions& options, const Outcome& outcome) {
 }
 
 Outcome train_with_progress(const TrainOptions& options, const Request& request, StopToken stop) {
-  const std::unique_ptr<Device> device = make_cpu_device(request.threads);
+  const ChosenDevice chosen = chosen_device(options, request);
   ProgressLine progress;
-  TrainContext context{*device, *request.corpus};
+  if (!chosen.note.empty() && !options.quiet) progress.print(chosen.note + "; training on the CPU");
+  TrainContext context{*chosen.device, *request.corpus};
   context.resume_from = options.resume_from;
   context.on_warning = [&](const std::string& message) { progress.print("minichilla: warning: " + message); };
   if (!options.quiet) {
@@ -238,6 +255,9 @@ void add_train_command(CLI::App& app, CommandContext& context) {
   command
       ->add_option("--threads", options->threads, "Threads; default: all cores, at most train.gradient_slots")
       ->check(CLI::PositiveNumber);
+  command->add_option("--device", options->device, std::string("Where to train: ") + kDeviceChoices)
+      ->capture_default_str()
+      ->type_name("DEVICE");
   command->add_flag("--dry-run", options->dry_run,
                     "Show size, cost, memory and time of the run; train nothing");
   command

@@ -27,8 +27,9 @@ sweep: {kind: isoflop, budgets: [1e6], sizes: ['ladder[0:3]'], rules: {learning_
 """
 
 
-def minichilla(folder, *arguments):
-    return subprocess.run([PROGRAM, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False)
+def minichilla(folder, *arguments, environment=None):
+    return subprocess.run([PROGRAM, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False,
+                          env={**os.environ, **(environment or {})})
 
 
 def documented():
@@ -119,6 +120,11 @@ command_case("unknown subcommand", "trian", "run.yaml")
 command_case("no subcommand")
 command_case("a file for the output folder", "train", "run.yaml", "--output", "text.txt")
 command_case("no output", "train", "run.yaml")
+command_case("a device that there is not", "train", "run.yaml", "--output", "run", "--device", "gpu")
+case("no GPU")(lambda folder: minichilla(folder, "train", "run.yaml", "--output", "run", "--device", "cuda",
+                                         environment={"CUDA_VISIBLE_DEVICES": "-1"}))
+command_case("a precision that only GPUs have", "train", "run.yaml", "--output", "run", "--device", "cpu", "--set",
+             "train.precision=bf16")
 
 command_case("no such text", "data", "prepare", "none.txt", "--output", "d")
 command_case("text for JSONL", "data", "prepare", "text.txt", "--documents", "jsonl", "--output", "d")

@@ -1,0 +1,56 @@
+#include "sweeps/device_choice.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "kernels/cuda_device.h"
+#include "kernels/error.h"
+#include "model/quote.h"
+
+namespace minichilla {
+namespace {
+
+ChosenDevice cpu_device(const std::string& precision, int threads, const std::string& note) {
+  if (precision != "fp32") {
+    throw InputError("train.precision: found " + precision + ", expected fp32 on the CPU" +
+                     (note.empty() ? "" : " (" + note + ")"));
+  }
+  return {make_cpu_device(threads), note};
+}
+
+/// N of "cuda:N", 0 of "cuda".
+int ordinal_of(const std::string& choice) {
+  if (choice == "cuda") return 0;
+  int ordinal = -1;
+  if (choice.starts_with("cuda:")) {
+    const char* const end = choice.data() + choice.size();
+    const auto [stop, error] = std::from_chars(choice.data() + 5, end, ordinal);
+    if (error != std::errc() || stop != end) ordinal = -1;
+  }
+  if (ordinal < 0) throw InputError("--device: found " + quote(choice) + ", expected " + kDeviceChoices);
+  return ordinal;
+}
+
+}  // namespace
+
+ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads) {
+  if (choice == "cpu") return cpu_device(precision, threads, "");
+  if (choice == "auto") {
+    const CudaSupport support = cuda_support();
+    if (!support.problem.empty()) {
+      return cpu_device(precision, threads, support.compiled_in ? "no GPU: " + support.problem : "");
+    }
+    const auto usable =
+        std::ranges::find_if(support.gpus, [](const GpuInfo& gpu) { return gpu.problem.empty(); });
+    const auto ordinal = static_cast<int>(usable - support.gpus.begin());
+    return {make_cuda_device(ordinal, precision_of(precision)), ""};
+  }
+  const int ordinal = ordinal_of(choice);
+  try {
+    return {make_cuda_device(ordinal, precision_of(precision)), ""};
+  } catch (const InputError& error) {
+    throw InputError("--device " + choice + ": " + error.what() + "; --device cpu trains on the CPU");
+  }
+}
+
+}  // namespace minichilla

@@ -1,0 +1,25 @@
+// Which device trains: what the user asks for, against what there is.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/device.h"
+
+namespace minichilla {
+
+/// What --device takes, for its help.
+inline constexpr const char* kDeviceChoices = "auto, cpu, cuda or cuda:N";
+
+struct ChosenDevice {
+  std::unique_ptr<Device> device;
+  std::string
+      note;  ///< one line that the user should know: why `auto` is the CPU; empty where CUDA is not built in
+};
+
+/// `choice` is one of kDeviceChoices; `auto` is the first GPU that can train, or else the CPU with `threads`
+/// lanes. `precision` is train.precision. InputError: another choice; a GPU that is not there or cannot
+/// train, with the reason; a precision that the device does not have.
+ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads);
+
+}  // namespace minichilla
