@@ -56,6 +56,14 @@ __device__ inline void cp_async_16(void* shared, const void* global, int bytes =
                : "memory");
 }
 
+/// The same for 4 bytes, with `bytes` 0 or 4.
+__device__ inline void cp_async_4(void* shared, const void* global, int bytes = 4) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+               :
+               : "r"(shared_address(shared)), "l"(__cvta_generic_to_global(global)), "r"(bytes)
+               : "memory");
+}
+
 /// Ends a group of this thread's copies.
 __device__ inline void cp_async_commit() {
   asm volatile("cp.async.commit_group;" : : : "memory");
@@ -68,11 +76,26 @@ __device__ inline void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" : : "n"(kPending) : "memory");
 }
 
+/// 2^x to 2 ulp; 0 where that is below the smallest normal number.
+__device__ inline float exp2_approximate(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 /// Two neighbours of a fragment: `low` in the low half.
 __device__ inline std::uint32_t pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return static_cast<std::uint32_t>(__bfloat16_as_ushort(pair.x)) |
          static_cast<std::uint32_t>(__bfloat16_as_ushort(pair.y)) << 16;
+}
+
+/// What pack_bf16() took.
+__device__ inline float low_float(std::uint32_t pair) {
+  return __uint_as_float(pair << 16);
+}
+__device__ inline float high_float(std::uint32_t pair) {
+  return __uint_as_float(pair & 0xffff0000u);
 }
 
 }  // namespace minichilla::cuda
