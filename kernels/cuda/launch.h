@@ -18,7 +18,7 @@ inline void launched(const char* kernel) {
 }
 
 template <class Integer>
-constexpr Integer ceil_div(Integer a, Integer b) {
+__host__ __device__ constexpr Integer ceil_div(Integer a, Integer b) {
   return (a + b - 1) / b;
 }
 
