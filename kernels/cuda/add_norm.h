@@ -8,8 +8,8 @@
 namespace minichilla::cuda {
 
 /// As Operations::add_norm, with Real = float or __nv_bfloat16: residual, branch, sum and normed (M,C) are
-/// Real; weight, bias (C), mean, rstd (M) are fp32. All outputs are =. `sum` may alias `residual` or
-/// `branch`; without a branch (nullptr) sum is not written. mean and rstd are those of the sum as it is
+/// Real; weight, bias (C), mean, rstd (M) are fp32. All outputs are =. `sum` may alias `residual`;
+/// without a branch (nullptr) sum is not written. mean and rstd are those of the sum as it is
 /// stored, rounded to Real.
 template <class Real>
 void add_norm(cudaStream_t stream, int M, int C, const Real* residual, const Real* branch,

@@ -19,10 +19,10 @@ constexpr int kThreads = 32 * kWarps;
 constexpr float kLog2e = 1.4426950408889634f;
 
 __device__ inline int warp() {
-  return static_cast<int>(threadIdx.x) / 32;
+  return static_cast<int>(threadIdx.x / 32);
 }
 __device__ inline int lane() {
-  return static_cast<int>(threadIdx.x) % 32;
+  return static_cast<int>(threadIdx.x % 32);
 }
 /// Row and column, within a fragment of 16 × 8, of a lane's element e.
 __device__ inline int fragment_row(int e) {
@@ -76,13 +76,17 @@ struct Tile {
 
   Element* data;
 
+  /// Where a row has its chunk 0: the same for rows that differ by a multiple of 8.
+  __device__ static int permutation(int row) { return row / (8 / kPermuted) % kPermuted; }
   __device__ Element* chunk(int row, int column) const {
-    return data + row * kWidth + 8 * (column ^ (row / (8 / kPermuted) % kPermuted));
+    return data + row * kWidth + 8 * (column ^ permutation(row));
   }
   __device__ Element& element(int row, int column) const { return chunk(row, column / 8)[column % 8]; }
-  /// What a lane passes to ldmatrix for 16 rows and two chunks.
+  /// What a lane passes to ldmatrix for the 16 rows from `row`, a multiple of 16, and two chunks from
+  /// `column`, a multiple of 2, on. Lanes differ in what does not depend on either.
   __device__ const Element* square(int row, int column) const {
-    return chunk(row + lane() % 16, column + lane() / 16);
+    const int lane_row = lane() % 16, lane_column = lane() / 16 ^ permutation(lane_row);
+    return data + row * kWidth + (lane_row * kWidth + 8 * (column ^ lane_column));
   }
 
   /// Starts to load the tokens [begin, begin + kRows); those outside of `range`, and columns beyond the
@@ -90,11 +94,17 @@ struct Tile {
   __device__ void load(const AttentionSizes& sizes, const HeadRows<const Element>& rows, int begin,
                        KeyRange range) const {
     if (sizes.vectors) {
+      // A thread keeps to its column.
+      constexpr int kStep = kThreads / kChunks;
+      const int first_row = static_cast<int>(threadIdx.x) / kChunks;
+      const int column = static_cast<int>(threadIdx.x) % kChunks;
+      if (first_row >= kStep) return;
+      const Element* from = rows.at(begin + first_row) + 8 * column;
+      if (8 * column >= sizes.D) range.end = range.begin;
 #pragma unroll
-      for (int i = static_cast<int>(threadIdx.x); i < kRows * kChunks; i += kThreads) {
-        const int row = i / kChunks, column = i % kChunks, t = begin + row;
-        const bool exists = t >= range.begin && t < range.end && 8 * column < sizes.D;
-        cp_async_16(chunk(row, column), exists ? rows.at(t) + 8 * column : rows.first, exists ? 16 : 0);
+      for (int row = first_row; row < kRows; row += kStep, from += kStep * rows.stride) {
+        const bool exists = begin + row >= range.begin && begin + row < range.end;
+        cp_async_16(chunk(row, column), exists ? from : rows.first, exists ? 16 : 0);
       }
     } else {
 #pragma unroll 1

@@ -42,7 +42,7 @@ struct Backward {
 template <int kWidth>
 using DQueries = Backward<kWidth, kWidth <= 64 ? 2 : 1, 32>;
 template <int kWidth>
-using DKeys = Backward<kWidth, kWidth <= 32 ? 2 : 1, 32>;
+using DKeys = Backward<kWidth, kWidth <= 64 ? 2 : 1, 32>;
 
 /// δ of a query: four lanes, which share a row of a fragment, add.
 __device__ float output_dot(const AttentionSizes& sizes, const Element* out, const Element* d_out) {
@@ -203,7 +203,7 @@ void attention_backward(cudaStream_t stream, const AttentionShape& shape, const 
                         __nv_bfloat16* d_qkv, float* scratch) {
   const bool vectors =
       shape.D % 8 == 0 && is_aligned(qkv) && is_aligned(out) && is_aligned(d_out) && is_aligned(d_qkv);
-  if (shape.B * shape.H * shape.T == 0) return;
+  if (attention_backward_scratch(shape) == 0) return;
   bf16::with_width(shape.D, [&](auto width) {
     using ByQueries = bf16::DQueries<width>;
     const AttentionSizes query_sizes = attention_sizes(shape, ByQueries::kRows, vectors);

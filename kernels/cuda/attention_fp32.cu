@@ -39,7 +39,7 @@ __device__ void softmax_step(Pairs& scores, Softmax& softmax, float (&sums)[kGro
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     attention_forward_fp32(AttentionSizes sizes, const float* __restrict__ qkv, float* __restrict__ out,
                            float* __restrict__ log_sum_exp) {
   extern __shared__ float4 memory[];

@@ -30,7 +30,7 @@ __device__ float output_dot(const AttentionSizes& sizes, const float* out, const
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     attention_d_queries_fp32(AttentionSizes sizes, const float* __restrict__ qkv,
                              const float* __restrict__ out, const float* __restrict__ log_sum_exp,
                              const float* __restrict__ d_out, float* __restrict__ d_qkv,
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     attention_d_keys_fp32(AttentionSizes sizes, const float* __restrict__ qkv,
                           const float* __restrict__ log_sum_exp, const float* __restrict__ d_out,
                           const float* __restrict__ deltas, float* __restrict__ d_qkv) {

@@ -78,15 +78,15 @@ void allow_shared_memory(Kernel kernel, int bytes) {
 template <class Real>
 struct HeadRows {
   Real* first;
-  std::int64_t stride;
+  int stride;
 
-  __device__ Real* at(int t) const { return first + t * stride; }
+  __device__ Real* at(int t) const { return first + static_cast<std::int64_t>(t) * stride; }
 };
 
 /// part 0: queries, 1: keys, 2: values, of qkv (B,T,3,H,D).
 template <class Real>
 __device__ HeadRows<Real> qkv_rows(const AttentionSizes& sizes, Real* qkv, int part) {
-  const std::int64_t width = static_cast<std::int64_t>(sizes.H) * sizes.D;
+  const int width = sizes.H * sizes.D;
   const int b = sizes.head() / sizes.H, h = sizes.head() % sizes.H;
   return {qkv + (static_cast<std::int64_t>(b) * sizes.T * 3 + part) * width + h * sizes.D, 3 * width};
 }
@@ -94,7 +94,7 @@ __device__ HeadRows<Real> qkv_rows(const AttentionSizes& sizes, Real* qkv, int p
 /// Of out (B,T,H,D).
 template <class Real>
 __device__ HeadRows<Real> out_rows(const AttentionSizes& sizes, Real* out) {
-  const std::int64_t width = static_cast<std::int64_t>(sizes.H) * sizes.D;
+  const int width = sizes.H * sizes.D;
   const int b = sizes.head() / sizes.H, h = sizes.head() % sizes.H;
   return {out + static_cast<std::int64_t>(b) * sizes.T * width + h * sizes.D, width};
 }

@@ -54,13 +54,14 @@ __device__ inline void write_bf16(const float (&values)[8], __nv_bfloat16* to, i
   }
 }
 
-/// Eight neighbouring columns of one row.
+/// Eight neighbouring columns of one row; kWhole: they are inside, and vectors.
+template <bool kWhole>
 __device__ inline void finish(const Bf16Target& target, int row, int column, const float (&bias)[8],
                               float (&values)[8]) {
   using Kind = Epilogue<__nv_bfloat16>::Kind;
-  if (row >= target.rows || column >= target.columns) return;
-  const int width = min(8, target.columns - column);
-  const bool vector = target.vectors && width == 8;
+  if (!kWhole && (row >= target.rows || column >= target.columns)) return;
+  const int width = kWhole ? 8 : min(8, target.columns - column);
+  const bool vector = kWhole || (target.vectors && width == 8);
   const std::int64_t at = row * target.c.leading_dimension + column;
   const Kind kind = target.epilogue.kind;
   if (kind == Kind::kBias || kind == Kind::kBiasGelu) {
@@ -103,10 +104,11 @@ __device__ inline void exchange_fragments(float (&fragments)[4][2]) {
   }
 }
 
-/// The sums of kM × kN fragments, whose first row and column in C are given.
-template <int kM, int kN>
-__device__ void finish_warp(const Bf16Target& target, int first_row, int first_column,
-                            float (&sums)[kM][kN][4]) {
+/// The sums of kM × kN fragments, whose first row and column in C are given; kWhole: all are inside, and
+/// vectors.
+template <bool kWhole, int kM, int kN>
+__device__ void finish_fragments(const Bf16Target& target, int first_row, int first_column,
+                                 float (&sums)[kM][kN][4]) {
   const int group = threadIdx.x % 32 / 4, member = threadIdx.x % 4;
   const bool with_bias = target.epilogue.bias != nullptr;
 #pragma unroll
@@ -115,7 +117,7 @@ __device__ void finish_warp(const Bf16Target& target, int first_row, int first_c
     float bias[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      bias[i] = with_bias && column + i < target.columns ? target.epilogue.bias[column + i] : 0;
+      bias[i] = with_bias && (kWhole || column + i < target.columns) ? target.epilogue.bias[column + i] : 0;
     }
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
@@ -128,25 +130,25 @@ __device__ void finish_warp(const Bf16Target& target, int first_row, int first_c
         float values[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) values[i] = fragments[i / 2][i % 2];
-        finish(target, first_row + 16 * m + 8 * lower + group, column, bias, values);
+        finish<kWhole>(target, first_row + 16 * m + 8 * lower + group, column, bias, values);
       }
     }
   }
 }
 
 /// In fp32 the two columns that a lane holds of a fragment are enough: four lanes write 32 bytes.
-template <int kM, int kN>
-__device__ void finish_warp(const Fp32Target& target, int first_row, int first_column,
-                            float (&sums)[kM][kN][4]) {
+template <bool kWhole, int kM, int kN>
+__device__ void finish_fragments(const Fp32Target& target, int first_row, int first_column,
+                                 float (&sums)[kM][kN][4]) {
   const int group = threadIdx.x % 32 / 4, member = threadIdx.x % 4;
 #pragma unroll
   for (int i = 0; i < kM * kN * 2; ++i) {
     const int m = i / (2 * kN), lower = i / kN % 2, n = i % kN;
     const int row = first_row + 16 * m + 8 * lower + group, column = first_column + 8 * n + 2 * member;
-    if (row >= target.rows || column >= target.columns) continue;
+    if (!kWhole && (row >= target.rows || column >= target.columns)) continue;
     float* to = target.c.data + row * target.c.leading_dimension + column;
     float2 values = make_float2(sums[m][n][2 * lower], sums[m][n][2 * lower + 1]);
-    if (target.vectors && column + 1 < target.columns) {
+    if (kWhole || (target.vectors && column + 1 < target.columns)) {
       float2& place = *reinterpret_cast<float2*>(to);
       if (target.accumulate) values = make_float2(place.x + values.x, place.y + values.y);
       place = values;
@@ -154,6 +156,17 @@ __device__ void finish_warp(const Fp32Target& target, int first_row, int first_c
       to[0] = target.accumulate ? to[0] + values.x : values.x;
       if (column + 1 < target.columns) to[1] = target.accumulate ? to[1] + values.y : values.y;
     }
+  }
+}
+
+/// The fragments of a warp inside C take a path without what the others need, which is most of the
+/// instructions.
+template <class Target, int kM, int kN>
+__device__ void finish_warp(const Target& target, int first_row, int first_column, float (&sums)[kM][kN][4]) {
+  if (target.vectors && first_row + 16 * kM <= target.rows && first_column + 8 * kN <= target.columns) {
+    finish_fragments<true>(target, first_row, first_column, sums);
+  } else {
+    finish_fragments<false>(target, first_row, first_column, sums);
   }
 }
 

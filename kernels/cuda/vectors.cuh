@@ -23,6 +23,17 @@ inline bool all_aligned(std::initializer_list<const void*> pointers) {
   return true;
 }
 
+/// Calls launch(width) with 16 bytes of Real, or with one element where a row of `columns` is not whole
+/// vectors.
+template <class Real, class Launch>
+void with_vector_width(int columns, bool aligned, const Launch& launch) {
+  if (aligned && columns % kVectorWidth<Real> == 0) {
+    launch(std::integral_constant<int, kVectorWidth<Real>>());
+  } else {
+    launch(std::integral_constant<int, 1>());
+  }
+}
+
 /// values = the kWidth elements at `from`: 1, or a power of two from 4 on. Then `from` is aligned to 16
 /// bytes, or to all elements where they are less.
 template <int kWidth, class Real>

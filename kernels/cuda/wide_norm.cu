@@ -116,23 +116,13 @@ __global__ void __launch_bounds__(kGradientThreads)
   store(d_b, partials + (parts + part) * C + c);
 }
 
-/// Calls launch(width).
-template <class Real, class Launch>
-void with_width(int C, bool aligned, const Launch& launch) {
-  if (aligned && C % kVectorWidth<Real> == 0) {
-    launch(std::integral_constant<int, kVectorWidth<Real>>());
-  } else {
-    launch(std::integral_constant<int, 1>());
-  }
-}
-
 }  // namespace
 
 template <class Real>
 void wide_add_norm(cudaStream_t stream, int M, int C, const Real* residual, const Real* branch,
                    const float* weight, const float* bias, Real* sum, Real* normed, float* mean,
                    float* rstd) {
-  with_width<Real>(C, all_aligned({residual, branch, weight, bias, sum, normed}), [&](auto width) {
+  with_vector_width<Real>(C, all_aligned({residual, branch, weight, bias, sum, normed}), [&](auto width) {
     wide_add_norm_kernel<Real, width.value><<<static_cast<unsigned>(M), kMostRowThreads, 0, stream>>>(
         C, residual, branch, weight, bias, sum, normed, mean, rstd);
     launched("wide_add_norm");
@@ -145,7 +135,7 @@ void wide_add_norm_backward(cudaStream_t stream, int M, int C, const Real* d_nor
                             Real* d_sum_out, float* partials) {
   const RowParts part = row_parts(M);
   const bool aligned = all_aligned({d_normed, d_sum_in, sum, weight, d_sum_out, partials});
-  with_width<Real>(C, aligned, [&](auto width) {
+  with_vector_width<Real>(C, aligned, [&](auto width) {
     const dim3 blocks(static_cast<unsigned>(ceil_div(C, kGradientThreads * width.value)),
                       static_cast<unsigned>(part.parts));
     wide_weight_gradient_kernel<Real, width.value><<<blocks, kGradientThreads, 0, stream>>>(

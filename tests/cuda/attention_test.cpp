@@ -169,6 +169,36 @@ TYPED_TEST(CudaAttention, EqualScoresGiveTheMeanWhateverTheirSize) {
   }
 }
 
+/// One key alone has a value, and one query alone a gradient: exactly the queries that see that key have
+/// output and gradients, and exactly the keys that that query sees have gradients.
+TYPED_TEST(CudaAttention, ThePatternDecidesAboutEachPair) {
+  // The tiles' corners: pairs 126, 127 and 65 apart are the last in or the first out of one.
+  for (const int window : {3, 66, 127}) {
+    const AttentionShape shape = banded(1, 200, 1, 4, window);
+    const auto fill = [&](FloatArray& qkv, int part, int t, float value) {
+      for (int d = 0; d < 4; ++d) qkv[reference::qkv_index(shape, 0, t, part, 0, d)] = value;
+    };
+    for (const int chosen : {64, 127, 128}) {
+      SCOPED_TRACE(testing::Message() << "W=" << window << " chosen=" << chosen);
+      FloatArray qkv(3 * out_size(shape), 0.0f), d_out(out_size(shape), 1.0f), d_out_of_one(out_size(shape));
+      for (int t = 0; t < shape.T; ++t) fill(qkv, 0, t, 0.25f);
+      fill(qkv, 1, chosen, 1);
+      fill(qkv, 2, chosen, 1);
+      for (int d = 0; d < 4; ++d) d_out_of_one[reference::out_index(shape, 0, chosen, 0, d)] = 1;
+      const Result result = this->forward(shape, qkv);
+      const FloatArray d_queries = this->backward(shape, qkv, result, d_out),
+                       d_keys = this->backward(shape, qkv, result, d_out_of_one);
+      for (int t = 0; t < shape.T; ++t) {
+        const bool seen = shape.pattern.allows(t, chosen), sees = shape.pattern.allows(chosen, t);
+        EXPECT_EQ(result.out[reference::out_index(shape, 0, t, 0, 1)] != 0, seen) << t;
+        EXPECT_EQ(d_queries[reference::qkv_index(shape, 0, t, 0, 0, 1)] != 0, seen) << t;
+        EXPECT_EQ(d_keys[reference::qkv_index(shape, 0, t, 1, 0, 1)] != 0, sees) << t;
+        EXPECT_EQ(d_keys[reference::qkv_index(shape, 0, t, 2, 0, 1)] != 0, sees) << t;
+      }
+    }
+  }
+}
+
 /// Keys that no query of a block may see are not read for it: NaN there stays where it is.
 TYPED_TEST(CudaAttention, WhatLiesOutsideTheBandIsNotTouched) {
   const AttentionShape shape = banded(1, 270, 2, 8, 20);
