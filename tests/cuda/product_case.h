@@ -16,6 +16,7 @@ enum class Layout { kForward, kInputGradient, kWeightGradient };  // x·Wᵀ, d_
 struct ProductCase {
   int rows, columns, depth;
   int padding = 0;  ///< elements between the rows of each matrix
+  int offset = 0;   ///< elements before each matrix in its memory
 
   cuda::Product product(Layout layout) const {
     return {rows, columns, depth, layout == Layout::kWeightGradient, layout == Layout::kForward};
@@ -33,15 +34,19 @@ template <class Real>
 constexpr double kEps = sizeof(Real) == 2 ? 0.0078125
                                           : static_cast<double>(std::numeric_limits<float>::epsilon());
 
-/// A row-major matrix on the device, with `padding` elements of NaN between its rows.
+/// A row-major matrix on the device, with elements of NaN before it and between its rows.
 template <class Real>
 class PaddedMatrix {
  public:
-  PaddedMatrix(int rows, int columns, int padding, const FloatArray& values)
-      : rows_(rows), columns_(columns), stride_(columns + padding), device_(padded(values)) {}
+  PaddedMatrix(int rows, int columns, const ProductCase& shape, const FloatArray& values)
+      : rows_(rows),
+        columns_(columns),
+        stride_(columns + shape.padding),
+        offset_(static_cast<std::size_t>(shape.offset)),
+        device_(padded(values)) {}
 
-  cuda::Matrix<Real> matrix() const { return {device_.data(), stride_}; }
-  cuda::Matrix<const Real> input() const { return {device_.data(), stride_}; }
+  cuda::Matrix<Real> matrix() const { return {device_.data() + offset_, stride_}; }
+  cuda::Matrix<const Real> input() const { return {device_.data() + offset_, stride_}; }
 
   /// The values; the padding must be as it was.
   FloatArray values() const {
@@ -59,10 +64,11 @@ class PaddedMatrix {
 
  private:
   bool is_value(std::size_t i) const {
-    return i % static_cast<std::size_t>(stride_) < static_cast<std::size_t>(columns_);
+    return i >= offset_ &&
+           (i - offset_) % static_cast<std::size_t>(stride_) < static_cast<std::size_t>(columns_);
   }
   FloatArray padded(const FloatArray& values) const {
-    FloatArray all(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(stride_),
+    FloatArray all(offset_ + static_cast<std::size_t>(rows_) * static_cast<std::size_t>(stride_),
                    std::numeric_limits<float>::quiet_NaN());
     std::size_t next = 0;
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -72,30 +78,31 @@ class PaddedMatrix {
   }
 
   int rows_, columns_, stride_;
+  std::size_t offset_;
   DeviceArray<Real> device_;
 };
 
 /// Operands of a product: as the device has them, and dense on the host.
 template <class Real>
 struct ProductOperands {
+  ProductCase shape;
   cuda::Product product;
-  int padding;
   FloatArray a, b;
   PaddedMatrix<Real> device_a, device_b;
 
-  ProductOperands(const ProductCase& shape, Layout layout)
-      : product(shape.product(layout)),
-        padding(shape.padding),
+  ProductOperands(const ProductCase& product_case, Layout layout)
+      : shape(product_case),
+        product(shape.product(layout)),
         a(rounded<Real>(random_array(static_cast<std::size_t>(shape.rows * shape.depth), 1))),
         b(rounded<Real>(random_array(static_cast<std::size_t>(shape.depth * shape.columns), 2))),
         device_a(product.transpose_a ? shape.depth : shape.rows,
-                 product.transpose_a ? shape.rows : shape.depth, padding, a),
+                 product.transpose_a ? shape.rows : shape.depth, shape, a),
         device_b(product.transpose_b ? shape.columns : shape.depth,
-                 product.transpose_b ? shape.depth : shape.columns, padding, b) {}
+                 product.transpose_b ? shape.depth : shape.columns, shape, b) {}
 
   std::size_t size() const { return static_cast<std::size_t>(product.rows * product.columns); }
   PaddedMatrix<Real> output(const FloatArray& values) const {
-    return {product.rows, product.columns, padding, values};
+    return {product.rows, product.columns, shape, values};
   }
   float a_at(int row, int k) const {
     return a[static_cast<std::size_t>(product.transpose_a ? k * product.rows + row
@@ -137,7 +144,7 @@ void expect_product(cuda::Matmul<Real>& matmul, const ProductCase& shape, Layout
   using Kind = typename cuda::Epilogue<Real>::Kind;
   const ProductOperands<Real> operands(shape, layout);
   SCOPED_TRACE(testing::Message() << describe(operands.product) << ", padding " << shape.padding
-                                  << ", epilogue " << static_cast<int>(kind));
+                                  << ", offset " << shape.offset << ", epilogue " << static_cast<int>(kind));
   const bool with_bias = kind == Kind::kBias || kind == Kind::kBiasGelu;
   const FloatArray bias = random_array(static_cast<std::size_t>(shape.columns), 3);
   const FloatArray stored = rounded<Real>(random_array(operands.size(), 4, 2));
@@ -179,10 +186,10 @@ void expect_fp32_product(cuda::Matmul<Real>& matmul, const ProductCase& shape, L
                          bool accumulate) {
   const ProductOperands<Real> operands(shape, layout);
   SCOPED_TRACE(testing::Message() << describe(operands.product) << ", padding " << shape.padding
-                                  << " to fp32, accumulate " << accumulate);
+                                  << ", offset " << shape.offset << " to fp32, accumulate " << accumulate);
   const FloatArray before = random_array(operands.size(), 3, 5),
                    sums_before = random_array(static_cast<std::size_t>(shape.rows), 4, 5);
-  const PaddedMatrix<float> c(shape.rows, shape.columns, shape.padding, before);
+  const PaddedMatrix<float> c(shape.rows, shape.columns, shape, before);
   const DeviceArray<float> row_sums(sums_before);
   matmul.multiply_fp32(nullptr, operands.product, operands.device_a.input(), operands.device_b.input(),
                        c.matrix(), accumulate, operands.product.transpose_a ? row_sums.data() : nullptr);

@@ -28,7 +28,13 @@ void check_shapes(Layout layout, ProductTile tile, std::initializer_list<Product
 TEST(CudaTensorCoreGemm, AnyShapeAndLeadingDimensionIsRight) {
   for (const Layout layout : kLayouts) {
     check_shapes(layout, ProductTile::kFitting,
-                 {{1, 1, 1}, {17, 33, 5}, {33, 64, 40, 1}, {65, 72, 33, 4}, {8, 2, 100, 8}, {3, 5, 0}});
+                 {{1, 1, 1},
+                  {17, 33, 5},
+                  {33, 64, 40, 1},
+                  {65, 72, 33, 4},
+                  {8, 2, 100, 8},
+                  {16, 24, 40, 0, 1},
+                  {3, 5, 0}});
   }
 }
 
@@ -62,10 +68,11 @@ TEST(CudaTensorCoreGemm, BlocksCoverEveryTileOnce) {
 
 TEST(CudaTensorCoreGemm, BothTilesGiveTheSameBits) {
   for (const Layout layout : kLayouts) {
-    const ProductOperands<Bf16> operands({136, 96, 104}, layout);
+    const ProductCase shape{136, 96, 104};
+    const ProductOperands<Bf16> operands(shape, layout);
     FloatArray found[2];
     for (const ProductTile tile : kTiles) {
-      const PaddedMatrix<float> c(136, 96, 0, FloatArray(operands.size()));
+      const PaddedMatrix<float> c(shape.rows, shape.columns, shape, FloatArray(operands.size()));
       cuda::TensorCoreGemm(tile).multiply_fp32(nullptr, operands.product, operands.device_a.input(),
                                                operands.device_b.input(), c.matrix(), false, nullptr);
       found[tile == ProductTile::kLarge] = c.values();

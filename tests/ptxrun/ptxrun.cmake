@@ -51,7 +51,6 @@ function(ptxrun_sources name)
     set(includes "$<TARGET_PROPERTY:${name},INCLUDE_DIRECTORIES>")
     set(definitions "$<TARGET_PROPERTY:${name},COMPILE_DEFINITIONS>")
 
-    set(index 0)
     foreach(source IN LISTS arg_SOURCES)
         if(NOT source MATCHES "\\.cu$")
             target_sources(${name} PRIVATE ${source})
@@ -59,8 +58,7 @@ function(ptxrun_sources name)
         endif()
         cmake_path(ABSOLUTE_PATH source OUTPUT_VARIABLE input)
         cmake_path(GET source STEM stem)
-        set(base ${CMAKE_CURRENT_BINARY_DIR}/${name}.ptxrun/${index}.${stem})
-        math(EXPR index "${index} + 1")
+        set(base ${CMAKE_CURRENT_BINARY_DIR}/${name}.ptxrun/${stem})
         add_custom_command(
             OUTPUT ${base}.o ${base}.ptx.cpp
             COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/${name}.ptxrun
