@@ -37,7 +37,7 @@ class Float32Operations : public Operations {
                      float* second_moment) const = 0;
 
   std::size_t activation_bytes() const final { return sizeof(float); }
-  std::size_t embed_backward_scratch(int, int, int) const final { return 0; }
+  std::size_t embed_backward_scratch(int, int, int, int) const final { return 0; }
   std::size_t add_norm_backward_scratch(int, int) const final { return 0; }
   std::size_t linear_backward_scratch(LinearShape) const final { return 0; }
   void round_weights(Lane&, ElementRange, const float*, Activation*) const final {}

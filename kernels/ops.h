@@ -64,7 +64,7 @@ class Operations {
   virtual void embed(Lane& lane, int B, int T, int C, const std::int32_t* tokens,
                      const Activation* token_embedding, const Activation* position_embedding,
                      Activation* out) const = 0;
-  virtual std::size_t embed_backward_scratch(int B, int T, int V) const = 0;
+  virtual std::size_t embed_backward_scratch(int B, int T, int C, int V) const = 0;
   /// d_token_embedding (V,C) += and d_position_embedding (T,C) += from d_out (B,T,C).
   virtual void embed_backward(Lane& lane, int B, int T, int C, int V, const std::int32_t* tokens,
                               const Activation* d_out, float* d_token_embedding, float* d_position_embedding,

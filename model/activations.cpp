@@ -20,7 +20,7 @@ std::size_t backward_scratch_bytes(const ModelConfig& config, int vocabulary, in
   const int M = micro_batch * config.context_length, C = config.d_model, F = config.mlp_width(),
             HD = config.n_heads * config.head_width();
   return std::max(
-      {operations.embed_backward_scratch(micro_batch, config.context_length, vocabulary),
+      {operations.embed_backward_scratch(micro_batch, config.context_length, C, vocabulary),
        operations.add_norm_backward_scratch(M, C), operations.linear_backward_scratch({M, C, 3 * HD}),
        operations.linear_backward_scratch({M, HD, C}), operations.linear_backward_scratch({M, C, F}),
        operations.linear_backward_scratch({M, F, C})});

@@ -30,7 +30,10 @@ minichilla=build/release/minichilla
 step "packages"
 scripts/install_packages.sh
 step "build"
-scripts/build.sh release -DMINICHILLA_TESTS=OFF
+# Kernels for GPUs take minutes to compile: only where there is one.
+cuda=OFF
+if command -v nvidia-smi > /dev/null && nvidia-smi -L > /dev/null 2>&1; then cuda=AUTO; fi
+scripts/build.sh release -DMINICHILLA_TESTS=OFF -DMINICHILLA_CUDA=$cuda
 step "text"
 scripts/fetch_text.py corpora/text/english
 $minichilla data prepare corpora/text/english --output "$corpus" "${tokenizer[@]}"

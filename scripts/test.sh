@@ -3,7 +3,8 @@
 # usage: scripts/test.sh [--fast | --long]
 #   --fast   leaves the sanitizer build, the fuzz targets and the tests labelled "slow" out
 #   --long   adds what takes hours: ten minutes for each fuzz target, more faults in every file call, and all of it,
-#            the tests' own code and the program included, under the sanitizers
+#            the tests' own code and the program included, under the sanitizers; CUDA kernels for every architecture,
+#            and the tests of the rig that runs them on the CPU
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +13,7 @@ case "${1:-}" in
   --fast) extent=fast ;;
   --long) extent=long ;;
   "") ;;
-  *) sed -n '3,6p' "$0" >&2; exit 2 ;;
+  *) sed -n '3,8p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '\n== %s (%dm%02ds)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
@@ -20,8 +21,16 @@ step() { printf '\n== %s (%dm%02ds)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60));
 step "packages"
 scripts/install_packages.sh test
 
+if ! command -v nvcc > /dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+  echo "test.sh: found no nvcc: the CUDA device is NOT built and NOT tested" >&2
+  if [ "${CI:-}" = true ]; then exit 1; fi
+fi
+architectures="80;90"
+if [ $extent = long ]; then architectures="80;86;89;90;100;120"; fi
+
 step "build: release"
-scripts/build.sh release -DMINICHILLA_WARNINGS_AS_ERRORS=ON -DMINICHILLA_TESTS=ON -DMINICHILLA_SANITIZED_TWINS=ON
+scripts/build.sh release -DMINICHILLA_WARNINGS_AS_ERRORS=ON -DMINICHILLA_TESTS=ON -DMINICHILLA_SANITIZED_TWINS=ON \
+  -DMINICHILLA_CUDA=AUTO "-DMINICHILLA_CUDA_ARCHITECTURES=$architectures"
 
 if [ $extent != fast ]; then
   # Of the floors below the sweeps, whose tests mostly start the program and wait for it.
@@ -46,5 +55,8 @@ case $extent in
   long)
     scripts/build.sh asan -DMINICHILLA_TESTS=ON
     ctest --test-dir build/asan -j "$(nproc)" --output-on-failure --label-exclude slow
+    cmake -B build/ptxrun -S tests/ptxrun/tests -G Ninja > /dev/null
+    cmake --build build/ptxrun -j "$(nproc)"
+    ctest --test-dir build/ptxrun -j "$(nproc)" --output-on-failure
     MINICHILLA_LONG_FAULTS=1 ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
 esac

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/square_sums.h"
 #include "kernels/error.h"
 
 namespace minichilla {

@@ -19,7 +19,4 @@ struct CudaLane : Lane {
 /// Of the current device; they belong to it and take CudaLanes alone.
 std::unique_ptr<Operations> make_operations(Precision precision);
 
-/// Whether the current device can run what this build compiled.
-bool runs_here();
-
 }  // namespace minichilla::cuda

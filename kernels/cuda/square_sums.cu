@@ -35,4 +35,9 @@ void square_sums(cudaStream_t stream, const float* gradient, ElementRange range,
   launched("square_sums");
 }
 
+bool runs_here() {
+  cudaFuncAttributes attributes{};
+  return cudaFuncGetAttributes(&attributes, square_sums_kernel) == cudaSuccess;
+}
+
 }  // namespace minichilla::cuda

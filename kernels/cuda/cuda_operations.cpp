@@ -1,0 +1,202 @@
+#include "kernels/cuda/cuda_operations.h"
+
+#include <algorithm>
+#include <new>
+
+#include "kernels/cuda/add_norm.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/cublaslt_gemm.h"
+#include "kernels/cuda/embed.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/optimizer.h"
+#include "kernels/cuda/softmax_cross_entropy.h"
+#include "kernels/cuda/square_sums.h"
+
+namespace minichilla::cuda {
+namespace {
+
+/// Logits that a chunk of the classifier's rows may have: 64 MiB of bf16.
+constexpr std::int64_t kLogitsInChunk = std::int64_t{32} << 20;
+constexpr std::size_t kAlignment = 256;
+
+std::size_t aligned(std::size_t bytes) {
+  return ceil_div(bytes, kAlignment) * kAlignment;
+}
+
+cudaStream_t stream_of(Lane& lane) {
+  return static_cast<CudaLane&>(lane).stream;
+}
+
+/// Activations of type Real. What the classifier keeps of a chunk: logits, then
+/// a loss per row.
+template <class Real>
+class CudaOperations final : public Operations {
+ public:
+  explicit CudaOperations(Fp32Inputs fp32_inputs)
+      : workspace_(allocate_workspace(), [](void* memory) { cudaFree(memory); }),
+        matmul_(workspace_.get(), fp32_inputs) {}
+
+  std::size_t activation_bytes() const override { return sizeof(Real); }
+  void clear(Lane& lane, void* data, std::size_t bytes) const override {
+    if (cudaMemsetAsync(data, 0, bytes, stream_of(lane)) != cudaSuccess) launched("clear");
+  }
+
+  void embed(Lane& lane, int B, int T, int C, const std::int32_t* tokens, const Activation* token_embedding,
+             const Activation* position_embedding, Activation* out) const override {
+    cuda::embed(stream_of(lane), B, T, C, tokens, real(token_embedding), real(position_embedding), real(out));
+  }
+  std::size_t embed_backward_scratch(int B, int T, int C, int) const override {
+    return static_cast<std::size_t>(embed_backward_scratch_bytes(B, T, C));
+  }
+  void embed_backward(Lane& lane, int B, int T, int C, int V, const std::int32_t* tokens,
+                      const Activation* d_out, float* d_token_embedding, float* d_position_embedding,
+                      void* scratch) const override {
+    cuda::embed_backward(stream_of(lane), B, T, C, V, tokens, real(d_out), d_token_embedding,
+                         d_position_embedding, static_cast<std::int32_t*>(scratch));
+  }
+
+  void add_norm(Lane& lane, int M, int C, const Activation* residual, const Activation* branch,
+                const float* weight, const float* bias, Activation* sum, Activation* normed, float* mean,
+                float* rstd) const override {
+    cuda::add_norm(stream_of(lane), M, C, real(residual), real(branch), weight, bias, real(sum), real(normed),
+                   mean, rstd);
+  }
+  std::size_t add_norm_backward_scratch(int M, int C) const override {
+    return static_cast<std::size_t>(cuda::add_norm_backward_scratch(M, C)) * sizeof(float);
+  }
+  void add_norm_backward(Lane& lane, int M, int C, const Activation* d_normed, const Activation* d_sum_in,
+                         const Activation* sum, const float* mean, const float* rstd, const float* weight,
+                         Activation* d_sum_out, float* d_weight, float* d_bias,
+                         void* scratch) const override {
+    cuda::add_norm_backward(stream_of(lane), M, C, real(d_normed), real(d_sum_in), real(sum), mean, rstd,
+                            weight, real(d_sum_out), d_weight, d_bias, static_cast<float*>(scratch));
+  }
+
+  void linear(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight, const float* bias,
+              Activation* y, Activation* gelu_input) const override {
+    using Then = Epilogue<Real>;
+    matmul_.multiply(stream_of(lane), {shape.M, shape.out, shape.in, false, true}, {real(x), shape.in},
+                     {real(weight), shape.in}, {real(y), shape.out},
+                     gelu_input ? Then::add_bias_and_gelu(bias, real(gelu_input)) : Then::add_bias(bias));
+  }
+  std::size_t linear_backward_scratch(LinearShape) const override { return 0; }
+  void linear_backward(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight,
+                       const Activation* d_y, const Activation* gelu_input, Activation* d_x, float* d_weight,
+                       float* d_bias, void*) const override {
+    using Then = Epilogue<Real>;
+    const cudaStream_t stream = stream_of(lane);
+    matmul_.multiply(stream, {shape.M, shape.in, shape.out, false, false}, {real(d_y), shape.out},
+                     {real(weight), shape.in}, {real(d_x), shape.in},
+                     gelu_input ? Then::times_gelu_derivative(real(gelu_input)) : Then());
+    matmul_.multiply_fp32(stream, {shape.out, shape.in, shape.M, true, false}, {real(d_y), shape.out},
+                          {real(x), shape.in}, {d_weight, shape.in}, true, d_bias);
+  }
+
+  std::size_t attention_scratch(const AttentionShape& shape) const override {
+    return static_cast<std::size_t>(attention_backward_scratch(shape)) * sizeof(float);
+  }
+  void attention(Lane& lane, const AttentionShape& shape, const Activation* qkv, Activation* out,
+                 float* log_sum_exp, void*) const override {
+    cuda::attention(stream_of(lane), shape, real(qkv), real(out), log_sum_exp);
+  }
+  void attention_backward(Lane& lane, const AttentionShape& shape, const Activation* qkv,
+                          const Activation* out, const float* log_sum_exp, const Activation* d_out,
+                          Activation* d_qkv, void* scratch) const override {
+    cuda::attention_backward(stream_of(lane), shape, real(qkv), real(out), log_sum_exp, real(d_out),
+                             real(d_qkv), static_cast<float*>(scratch));
+  }
+
+  std::size_t classifier_scratch(ClassifierShape shape) const override {
+    return logits_bytes(shape) + static_cast<std::size_t>(chunk_rows(shape)) * sizeof(float);
+  }
+  void classifier(Lane& lane, ClassifierShape shape, const Activation* hidden, const Activation* weight,
+                  const std::int32_t* targets, float loss_scale, double* loss_sum, Activation* d_hidden,
+                  float* d_weight, void* scratch) const override;
+
+  void sum_slots(Lane& lane, std::span<float* const> slots, ElementRange range) const override {
+    cuda::sum_slots(stream_of(lane), slots, range);
+  }
+  void square_sums(Lane& lane, const float* gradient, ElementRange range, double* partials) const override {
+    cuda::square_sums(stream_of(lane), gradient, range, partials);
+  }
+  void finish_gradient(Lane& lane, std::span<const double> partials, std::span<const double> slot_loss_sums,
+                       float clip, StepState* state) const override {
+    cuda::finish_gradient(stream_of(lane), partials, slot_loss_sums, clip, state);
+  }
+  void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
+             const float* gradient, float* weights, float* first_moment, float* second_moment,
+             Activation* compute_weights) const override {
+    cuda::adamw(stream_of(lane), settings, range, state, gradient, weights, first_moment, second_moment,
+                reinterpret_cast<__nv_bfloat16*>(compute_weights));
+  }
+  void round_weights(Lane& lane, ElementRange range, const float* weights,
+                     Activation* compute_weights) const override {
+    cast_to_bf16(stream_of(lane), range.end - range.begin, weights + range.begin,
+                 reinterpret_cast<__nv_bfloat16*>(compute_weights) + range.begin);
+  }
+
+ private:
+  static Real* real(Activation* values) { return reinterpret_cast<Real*>(values); }
+  static const Real* real(const Activation* values) { return reinterpret_cast<const Real*>(values); }
+
+  /// Rows begin at multiples of 16 bytes.
+  static std::int64_t logits_row(ClassifierShape shape) {
+    return ceil_div(std::int64_t{shape.V}, std::int64_t{8}) * 8;
+  }
+  static int chunk_rows(ClassifierShape shape) {
+    const std::int64_t rows = kLogitsInChunk / logits_row(shape) / 128 * 128;
+    return static_cast<int>(std::min<std::int64_t>(shape.M, std::max<std::int64_t>(rows, 128)));
+  }
+  static std::size_t logits_bytes(ClassifierShape shape) {
+    return aligned(static_cast<std::size_t>(chunk_rows(shape) * logits_row(shape)) * sizeof(Real));
+  }
+
+  static void* allocate_workspace() {
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, CublasLtGemm::kWorkspaceBytes) != cudaSuccess) {
+      cudaGetLastError();
+      throw std::bad_alloc();
+    }
+    return memory;
+  }
+
+  std::unique_ptr<void, void (*)(void*)> workspace_;
+  mutable CublasLtGemm matmul_;  ///< keeps its plans; one lane uses it
+};
+
+template <class Real>
+void CudaOperations<Real>::classifier(Lane& lane, ClassifierShape shape, const Activation* hidden,
+                                      const Activation* weight, const std::int32_t* targets, float loss_scale,
+                                      double* loss_sum, Activation* d_hidden, float* d_weight,
+                                      void* scratch) const {
+  const cudaStream_t stream = stream_of(lane);
+  const int C = shape.C, V = shape.V, step = chunk_rows(shape);
+  const std::int64_t row = logits_row(shape);
+  Real* const logits = static_cast<Real*>(scratch);
+  float* const row_losses = reinterpret_cast<float*>(static_cast<char*>(scratch) + logits_bytes(shape));
+  const Matrix<const Real> words{real(weight), C};
+  for (int begin = 0; begin < shape.M; begin += step) {
+    const int rows = std::min(step, shape.M - begin);
+    const std::int64_t first = std::int64_t{begin} * C;
+    const Matrix<const Real> chunk{real(hidden) + first, C};
+    matmul_.multiply(stream, {rows, V, C, false, true}, chunk, words, {logits, row}, {});
+    softmax_cross_entropy(stream, rows, V, row, logits, targets + begin, loss_scale, row_losses,
+                          d_hidden != nullptr);
+    add_row_losses(stream, rows, row_losses, loss_sum);
+    if (d_hidden == nullptr) continue;
+    const Matrix<const Real> d_logits{logits, row};
+    matmul_.multiply(stream, {rows, C, V, false, false}, d_logits, words, {real(d_hidden) + first, C}, {});
+    matmul_.multiply_fp32(stream, {V, C, rows, true, false}, d_logits, chunk, {d_weight, C}, true, nullptr);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Operations> make_operations(Precision precision) {
+  if (precision == Precision::bf16)
+    return std::make_unique<CudaOperations<__nv_bfloat16>>(Fp32Inputs::kExact);
+  return std::make_unique<CudaOperations<float>>(precision == Precision::tf32 ? Fp32Inputs::kTf32
+                                                                              : Fp32Inputs::kExact);
+}
+
+}  // namespace minichilla::cuda

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""The program on a GPU that the rig plays: a run, a run that is interrupted, and a sweep, against the CPU's."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+PROGRAM = os.environ["MINICHILLA_BINARY"]
+RUN = """model: {n_layers: 2, d_model: 16, n_heads: 2, context_length: 16, attention: {pattern: [dense, banded], window: 5}}
+data: {corpus: corpus}
+train: {tokens: 5120, batch_tokens: 128, micro_batch: 4, checkpoint: {every: 4 steps},
+        evaluate: {every: 20 steps, tokens: 256}}
+"""
+SWEEP = """model: {context_length: 16}
+data: {corpus: corpus}
+train: {batch_tokens: 128, micro_batch: 4, evaluate: {every: 20 steps, tokens: 256}}
+sweep: {kind: grid, tokens: [1280], sizes: ["ladder[0:2]"], seeds: [1]}
+"""
+
+
+class Program(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = pathlib.Path(temporary.name)
+        (self.folder / "text.txt").write_text("".join(f"Line {i % 97} of a text, number {i * i % 1013}.\n"
+                                                      for i in range(2000)))
+        (self.folder / "run.yaml").write_text(RUN)
+        (self.folder / "sweep.yaml").write_text(SWEEP)
+        self.call(0, "data", "prepare", "text.txt", "--val", "0.1", "--split", "position", "--output", "corpus")
+
+    def call(self, status, *arguments):
+        done = subprocess.run([PROGRAM, *arguments], cwd=self.folder, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done
+
+    def result(self, run):
+        return json.loads((self.folder / run / "result.json").read_text())
+
+    def train(self, run, device, *more, status=0):
+        return self.call(status, "train", "run.yaml", "--output", run, "--device", device, *more)
+
+    def test_a_run_learns_what_it_learns_on_the_cpu(self):
+        self.train("cpu", "cpu")
+        for precision, tolerance in (("fp32", 1e-4), ("tf32", 1e-3), ("bf16", 1e-2)):
+            with self.subTest(precision):
+                self.train(precision, "cuda", "--set", f"train.precision={precision}")
+                expected, found = self.result("cpu"), self.result(precision)
+                self.assertEqual(found["device"], "cuda")
+                self.assertNotEqual(found["numerics_id"], expected["numerics_id"])
+                self.assertLess(abs(found["val_loss"] / expected["val_loss"] - 1), tolerance)
+
+    def test_an_interrupted_run_ends_with_the_same_bits(self):
+        self.train("whole", "cuda", "--set", "train.precision=bf16")
+        process = subprocess.Popen([PROGRAM, "train", "run.yaml", "--output", "cut", "--device", "cuda", "--set",
+                                    "train.precision=bf16"], cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if "step " in line:
+                break
+        while not any((self.folder / "cut" / "checkpoints").glob("*")) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        self.assertFalse((self.folder / "cut" / "result.json").exists())
+        self.train("cut", "cuda", "--set", "train.precision=bf16")
+        for key in ("val_loss", "train_loss", "numerics_id"):
+            self.assertEqual(self.result("cut")[key], self.result("whole")[key])
+        weights = [(self.folder / run / "checkpoints" / "40" / "model.safetensors").read_bytes() for run in ("cut", "whole")]
+        self.assertEqual(*weights)
+
+    def test_a_sweep_runs_on_the_device(self):
+        self.call(0, "sweep", "run", "sweep.yaml", "--output", "sweep", "--device", "cuda")
+        results = [json.loads(file.read_text()) for file in (self.folder / "sweep" / "runs").glob("*/result.json")]
+        self.assertEqual([result["status"] for result in results], ["done", "done"])
+        self.assertEqual({result["device"] for result in results}, {"cuda"})
+
+    def test_the_dry_run_counts_the_devices_bytes(self):
+        def memory(precision):
+            plan = self.call(0, "train", "run.yaml", "--device", "cuda", "--dry-run", "--json", "-", "--set",
+                             f"train.precision={precision}")
+            return json.loads(plan.stdout)["memory_bytes"]
+        full, half = memory("fp32"), memory("bf16")
+        self.assertEqual(full["compute_weights"], 0)
+        self.assertEqual(2 * half["compute_weights"], half["weights"])
+        self.assertLess(half["activations"], full["activations"])
+
+    def test_another_gpu_than_there_is(self):
+        done = self.train("none", "cuda:7", status=2)
+        self.assertIn("--device cuda:7: found no GPU 7, expected 0 to 0", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

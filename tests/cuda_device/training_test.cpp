@@ -1,0 +1,201 @@
+// The whole model on the CUDA device against the CPU device: loss, every named gradient, training,
+// checkpoints.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/cuda_device.h"
+#include "tests/cuda_device/rounded_device.h"
+#include "tests/model/model_case.h"
+#include "tests/trainer/run_fixture.h"
+#include "trainer/batch_sampler.h"
+#include "trainer/evaluate.h"
+#include "trainer/training_step.h"
+
+namespace minichilla {
+namespace {
+
+constexpr double kFp32 = 1e-5, kBf16 = 0.02;
+
+/// Two layers, dense and banded; widths that are no multiple of a tile.
+const ModelCase kModel{"two layers", 2, 40, 2, 20, 72, 37, 53, 3, {"dense", "banded"}, 9};
+
+struct Pass {
+  double loss = 0;
+  std::vector<float> gradient;
+};
+
+Pass forward_backward(Device& device, const ModelCase& model) {
+  Transformer transformer(model.config(), model.V, model.B, 1, device);
+  const std::vector<float> weights = random_weights(transformer.parameters(), 1);
+  device.upload(transformer.weights(), weights.data(), weights.size() * sizeof(float));
+  const std::vector<std::int32_t> tokens = random_tokens(model.B * model.T, model.V, 2),
+                                  targets = random_tokens(model.B * model.T, model.V, 3);
+  const std::size_t bytes = tokens.size() * sizeof(std::int32_t);
+  const Buffer device_tokens = device.allocate(bytes), device_targets = device.allocate(bytes);
+  device.upload(device_tokens.as<void>(), tokens.data(), bytes);
+  device.upload(device_targets.as<void>(), targets.data(), bytes);
+  device.for_each_task(1, [&](Lane& lane, int) {
+    if (Activation* const rounded = transformer.compute_weights()) {
+      device.operations().round_weights(lane, {0, transformer.parameters().flat_size()},
+                                        transformer.weights(), rounded);
+    }
+    transformer.clear_slot(lane, 0);
+    transformer.forward_backward(lane, 0, device_tokens.as<std::int32_t>(), device_targets.as<std::int32_t>(),
+                                 1.0f / static_cast<float>(tokens.size()));
+  });
+  device.synchronize();
+  Pass pass;
+  pass.gradient.resize(weights.size());
+  device.download(&pass.loss, transformer.slot_loss(0), sizeof pass.loss);
+  device.download(pass.gradient.data(), transformer.gradient_slot(0), weights.size() * sizeof(float));
+  return pass;
+}
+
+/// ‖a − b‖ / ‖b‖
+double relative_distance(std::span<const float> a, std::span<const float> b) {
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    difference += std::pow(double{a[i]} - double{b[i]}, 2);
+    norm += double{b[i]} * b[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+class CudaModel : public testing::TestWithParam<Precision> {
+ protected:
+  double tolerance() const { return GetParam() == Precision::bf16 ? kBf16 : kFp32; }
+  std::unique_ptr<Device> cuda() const { return make_cuda_device(0, GetParam()); }
+  std::unique_ptr<Device> cpu_ = make_cpu_device(1);
+};
+
+TEST_P(CudaModel, LossAndEveryGradientAreThoseOfTheCpu) {
+  const std::unique_ptr<Device> device = cuda();
+  const Pass found = forward_backward(*device, kModel), expected = forward_backward(*cpu_, kModel);
+  EXPECT_NEAR(found.loss, expected.loss, tolerance() * expected.loss);
+  // With bf16: twice the error of a naive implementation that rounds where this one does.
+  RoundedDevice rounded;
+  const Pass naive = GetParam() == Precision::bf16 ? forward_backward(rounded, kModel) : expected;
+  const ParameterTable table(kModel.config(), kModel.V);
+  for (const ParameterTensor& tensor : table.tensors()) {
+    const auto of = [&](const Pass& pass) {
+      return std::span(pass.gradient)
+          .subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.count()));
+    };
+    const double floor = GetParam() == Precision::bf16 ? 0x1p-8 : kFp32;
+    EXPECT_LE(relative_distance(of(found), of(expected)),
+              2 * relative_distance(of(naive), of(expected)) + floor)
+        << tensor.name;
+  }
+}
+
+/// A run of tiny_config(): losses of its steps, and the flat arrays in the end.
+struct Training {
+  std::vector<double> losses;
+  FlatArrays arrays;
+};
+
+class CudaTraining : public CudaModel {
+ protected:
+  static constexpr std::int64_t kSteps = 20;
+  static constexpr double kLearningRate = 0.01;
+
+  RunConfig config() const {
+    RunConfig config = tiny_config();
+    config.train.precision = name_of(GetParam());
+    return resolved(config, corpus_);
+  }
+  double step(TrainingStep& step, std::int64_t number) const {
+    const BatchSampler sampler(corpus_.split("train"), 16, "shuffled", 1);
+    std::vector<std::int32_t> tokens(128), targets(128);
+    sampler.fill(8 * (number - 1), 8, tokens.data(), targets.data());
+    const StepState state = step.run(tokens, targets, kLearningRate, number);
+    EXPECT_EQ(state.finite, 1);
+    return state.loss_sum / 128;
+  }
+  Training train(Device& device) const {
+    TrainingStep training(config(), MemoryCorpus::kVocabulary, device);
+    training.initialise(1);
+    Training result;
+    for (std::int64_t number = 1; number <= kSteps; ++number) result.losses.push_back(step(training, number));
+    result.arrays = training.download();
+    return result;
+  }
+
+  MemoryCorpus corpus_{4000, 300};
+};
+
+TEST_P(CudaTraining, FollowsTheCpuForTwentySteps) {
+  const std::unique_ptr<Device> device = cuda();
+  const Training found = train(*device), expected = train(*cpu_);
+  for (std::size_t i = 0; i < found.losses.size(); ++i) {
+    EXPECT_NEAR(found.losses[i], expected.losses[i], 10 * tolerance() * expected.losses[i])
+        << "step " << i + 1;
+  }
+  EXPECT_LT(found.losses.back(), found.losses.front() - 0.3);
+}
+
+TEST_P(CudaTraining, SavedAndLoadedInTheMiddleTheBitsAreTheSame) {
+  const std::unique_ptr<Device> device = cuda();
+  const Training whole = train(*device);
+  FlatArrays saved;
+  {
+    TrainingStep first(config(), MemoryCorpus::kVocabulary, *device);
+    first.initialise(1);
+    for (std::int64_t number = 1; number <= kSteps / 2; ++number) step(first, number);
+    saved = first.download();
+  }
+  TrainingStep second(config(), MemoryCorpus::kVocabulary, *device);
+  second.upload(saved);
+  for (std::int64_t number = kSteps / 2 + 1; number <= kSteps; ++number) {
+    EXPECT_EQ(step(second, number), whole.losses[static_cast<std::size_t>(number - 1)]) << number;
+  }
+  EXPECT_EQ(second.download().weights, whole.arrays.weights);
+}
+
+TEST_P(CudaTraining, EvaluationIsThatOfTheCpu) {
+  const std::unique_ptr<Device> device = cuda();
+  const auto loss = [&](Device& on) {
+    TrainingStep training(config(), MemoryCorpus::kVocabulary, on);
+    training.initialise(1);
+    return Evaluator(config(), corpus_.split("val"), training.model(), on).run().loss;
+  };
+  const double expected = loss(*cpu_);
+  EXPECT_NEAR(loss(*device), expected, tolerance() * expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaModel, testing::Values(Precision::fp32, Precision::bf16),
+                         [](const auto& precision) { return name_of(precision.param); });
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaTraining, testing::Values(Precision::fp32, Precision::bf16),
+                         [](const auto& precision) { return name_of(precision.param); });
+
+TEST(CudaDevice, MoreMemoryThanThereIsThrows) {
+  EXPECT_THROW(make_cuda_device(0, Precision::fp32)->allocate(std::size_t{1} << 60), std::bad_alloc);
+}
+
+TEST(CudaDevice, AllocatedMemoryIsZero) {
+  const std::unique_ptr<Device> device = make_cuda_device(0, Precision::fp32);
+  const Buffer buffer = device->allocate(1000);
+  std::vector<char> bytes(1000, 'x');
+  device->download(bytes.data(), buffer.as<void>(), bytes.size());
+  EXPECT_EQ(bytes, std::vector<char>(1000, '\0'));
+}
+
+TEST(CudaDevice, WhatItIsDecidesTheNumericsId) {
+  EXPECT_NE(make_cuda_device(0, Precision::fp32)->numerics(),
+            make_cuda_device(0, Precision::bf16)->numerics());
+  EXPECT_NE(make_cuda_device(0, Precision::fp32)->numerics(),
+            make_cuda_device(0, Precision::tf32)->numerics());
+}
+
+TEST(CudaSupport, NamesItsGpus) {
+  const CudaSupport support = cuda_support();
+  EXPECT_TRUE(support.compiled_in);
+  EXPECT_EQ(support.problem, "");
+  ASSERT_FALSE(support.gpus.empty());
+  EXPECT_FALSE(support.gpus[0].name.empty());
+  EXPECT_GT(support.gpus[0].memory_bytes, 0U);
+}
+
+}  // namespace
+}  // namespace minichilla
