@@ -30,7 +30,20 @@ struct CudaSupport {
 /// Never throws: what cannot be asked becomes the problem.
 CudaSupport cuda_support();
 
+/// Whose matrix products.
+enum class MatrixProducts {
+  library,  ///< cuBLASLt's
+  own,      ///< ours on tensor cores: bf16 alone
+};
+
+struct CudaOptions {
+  MatrixProducts products = MatrixProducts::library;
+  /// A recording is captured as a graph and replayed; false: what it does is enqueued anew each time, as
+  /// debuggers and profilers like it. The bits are the same.
+  bool graphs = true;
+};
+
 /// The GPU `ordinal` of cuda_support().gpus, with one lane: a stream. InputError says what prevents it.
-std::unique_ptr<Device> make_cuda_device(int ordinal, Precision precision);
+std::unique_ptr<Device> make_cuda_device(int ordinal, Precision precision, CudaOptions options = {});
 
 }  // namespace minichilla

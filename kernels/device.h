@@ -41,6 +41,23 @@ class Lane {
   int index_;
 };
 
+/// A place in the order of what was enqueued. This one is of a device where enqueued work is done at once.
+class Mark {
+ public:
+  virtual ~Mark() = default;
+  /// Enqueues the mark, again after an earlier wait() for it.
+  virtual void set() {}
+  /// Returns when all work that was enqueued before the last set() is done; at once without a set().
+  virtual void wait() {}
+};
+
+/// Work that is enqueued again and again with the same arguments.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void enqueue() = 0;
+};
+
 /// Reaches everything through itself: nothing is global, so several devices can live in one process.
 class Device {
  public:
@@ -54,8 +71,25 @@ class Device {
 
   /// Throws std::bad_alloc when the device has no such memory left.
   virtual Buffer allocate(std::size_t bytes) = 0;
+  /// Both wait for everything that was enqueued, and return when the copy is made.
   virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* device, std::size_t bytes) = 0;
+
+  /// Host memory, zeroed, that copies from and to the device need not wait for.
+  virtual Buffer allocate_host(std::size_t bytes);
+  /// Enqueue a copy from or to memory of allocate_host, whose bytes nobody touches until it is made.
+  virtual void enqueue_upload(void* device, const void* host, std::size_t bytes) {
+    upload(device, host, bytes);
+  }
+  virtual void enqueue_download(void* host, const void* device, std::size_t bytes) {
+    download(host, device, bytes);
+  }
+  virtual std::unique_ptr<Mark> make_mark() { return std::make_unique<Mark>(); }
+  /// Whether the host can go on while enqueued work is done.
+  virtual bool asynchronous() const { return false; }
+  /// `work` calls for_each_task alone, each time with the same arguments. A device may keep what it enqueues
+  /// instead of calling it every time; the bits are the same.
+  virtual std::unique_ptr<Recording> record(std::function<void()> work);
 
   /// Calls `work(lane, task)` for every task in [0, tasks); task i runs on lane i mod lanes(), tasks of a
   /// lane in ascending order. Returns when all are enqueued and ordered before whatever is enqueued next (on
@@ -64,6 +98,13 @@ class Device {
 
   /// Waits for everything that was enqueued.
   virtual void synchronize() = 0;
+
+  /// The algorithms that a library has chosen so far for this device, as text for pin_algorithms; empty where
+  /// there are none to choose.
+  virtual std::string algorithms() const { return ""; }
+  /// From now on the library uses those algorithms, so that a run that is resumed has the same bits.
+  /// InputError where the text is malformed or another version's.
+  virtual void pin_algorithms(const std::string& text);
 
   /// What decides bits besides config and seed, in words: device model, instruction-set path, library
   /// versions.

@@ -33,7 +33,7 @@ class Float32Operations : public Operations {
                           const std::int32_t* targets, float loss_scale, double* loss_sum, float* d_hidden,
                           float* d_weight, float* scratch) const = 0;
   virtual void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
-                     const float* gradient, float* weights, float* first_moment,
+                     const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
                      float* second_moment) const = 0;
 
   std::size_t activation_bytes() const final { return sizeof(float); }
@@ -91,9 +91,9 @@ class Float32Operations : public Operations {
   }
 
   void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
-             const float* gradient, float* weights, float* first_moment, float* second_moment,
-             Activation*) const final {
-    adamw(lane, settings, range, state, gradient, weights, first_moment, second_moment);
+             const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
+             float* second_moment, Activation*) const final {
+    adamw(lane, settings, range, state, decayed, gradient, weights, first_moment, second_moment);
   }
 
  private:

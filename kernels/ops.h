@@ -128,19 +128,23 @@ class Operations {
   /// kNormBlock.
   virtual void square_sums(Lane& lane, const float* gradient, ElementRange range, double* partials) const = 0;
   /// Adds the partials in order and the slots' loss sums in order; sets loss_sum, gradient_norm,
-  /// gradient_scale (clip 0: never clipped) and finite.
+  /// gradient_scale (clip 0: never clipped), and finite to 0 where one of the two is not. What is 0 stays 0:
+  /// a step that was enqueued before the host saw that the last one failed does nothing either.
   virtual void finish_gradient(Lane& lane, std::span<const double> partials,
                                std::span<const double> slot_loss_sums, float clip,
                                StepState* state) const = 0;
 
+  /// Elements of the flat arrays that are decayed or not together.
+  static constexpr std::int64_t kDecayBlock = 16;
   /// AdamW (Loshchilov & Hutter 2019) on `range` of the flat arrays, with g = gradient ·
   /// state->gradient_scale: m = β1·m + (1−β1)·g, v = β2·v + (1−β2)·g², w −= lr·(m̂/(sqrt(v̂)+ε) +
-  /// weight_decay·w). Does nothing when state->finite is 0.
+  /// weight_decay·w), the weight decay only where decayed[i / kDecayBlock] is not 0. Does nothing when
+  /// state->finite is 0.
   /// Where activation_bytes() is not 4 the new weights also go to compute_weights, rounded; else that is
   /// nullptr.
   virtual void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
-                     const float* gradient, float* weights, float* first_moment, float* second_moment,
-                     Activation* compute_weights) const = 0;
+                     const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
+                     float* second_moment, Activation* compute_weights) const = 0;
   /// compute_weights[range] = weights[range], rounded: after weights came from elsewhere than adamw. Never
   /// called where activation_bytes() is 4.
   virtual void round_weights(Lane& lane, ElementRange range, const float* weights,

@@ -13,7 +13,7 @@ struct StepState {
   double loss_sum = 0;        ///< nats, summed over the step's tokens
   double gradient_norm = 0;   ///< before clipping
   float gradient_scale = 1;   ///< what AdamW multiplies gradients with: min(1, clip / gradient_norm)
-  std::int32_t finite = 1;    ///< 0: loss or gradient is not finite; AdamW then leaves every value as it is
+  std::int32_t finite = 1;    ///< 0: a loss or gradient was not finite; AdamW leaves every value as it is
 };
 
 }  // namespace minichilla

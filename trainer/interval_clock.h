@@ -7,7 +7,7 @@
 
 namespace minichilla {
 
-/// Asked once after every step. Fractions and numbers of steps depend on the step alone, so a resumed run
+/// Asked once for every step. Fractions and numbers of steps depend on the step alone, so a resumed run
 /// does the same things after the same steps; times count from the construction and from the last time it was
 /// due.
 class IntervalClock {

@@ -1,6 +1,7 @@
-// The optimizer's policy: which ranges of the flat arrays get which AdamW settings.
+// The optimizer's policy: which settings AdamW has, and where weights decay.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "model/parameters.h"
@@ -8,19 +9,13 @@
 
 namespace minichilla {
 
-/// One call of Operations::adamw.
-struct OptimizerTask {
-  AdamWSettings settings;
-  ElementRange range;
-};
+AdamWSettings adamw_settings(const OptimizerConfig& config);
 
-/// Covers the flat arrays exactly once, in order: neighbouring tensors of one group are merged (a tensor's
-/// padding goes with it), then cut into chunks of `elements_per_task` (Device::elements_per_task). Weight
-/// decay applies to the tensors that the table marks as decayed.
-std::vector<OptimizerTask> optimizer_tasks(const OptimizerConfig& config, const ParameterTable& table,
-                                           std::int64_t elements_per_task);
+/// For Operations::adamw: 1 for each block of kDecayBlock elements of a tensor that the table marks as
+/// decayed (its padding included), else 0.
+std::vector<std::uint8_t> decay_mask(const ParameterTable& table);
 
-/// [0, elements) in chunks of `elements_per_task`.
+/// [0, elements) in chunks of `elements_per_task` (Device::elements_per_task).
 std::vector<ElementRange> chunks(std::int64_t elements, std::int64_t elements_per_task);
 
 }  // namespace minichilla

@@ -79,9 +79,13 @@ class Training {
   void restore();
   void warn(const std::string& message) const;
   std::string diagnosis();
-  bool train_step();
+  void enqueue_step();
+  bool finish_step();
   bool evaluate();
+  int sequences_in_batch() const;
   void save_checkpoint();
+  void pin_algorithms();
+  void save_algorithms();
   void report(double loss) const;
   Outcome finish_interrupted(const std::string& why);
   Outcome publish(const std::string& status, const std::string& reason);
@@ -110,9 +114,10 @@ class Training {
   std::int64_t first_step_ = 0;       ///< where this attempt began
   std::int64_t saved_step_ = 0;       ///< of the newest checkpoint
   double wall_before_s_ = 0;          ///< of earlier attempts
+  double step_began_s_ = 0;           ///< when the oldest pending step was enqueued or the one before it done
   double smoothed_tokens_per_s_ = 0;  ///< for people
+  std::string algorithms_;            ///< as the run folder has them
   std::string failure_;               ///< why a step or an evaluation came to nothing
-  std::vector<std::int32_t> tokens_, targets_;
 };
 
 Training::Training(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
@@ -132,9 +137,7 @@ Training::Training(const RunConfig& config, TrainContext& context, const std::fi
       checkpoints_(run, step_.model().parameters()),
       metrics_(attempt.folder() / "metrics.jsonl"),
       evaluation_clock_(config.train.evaluate.every, steps_, begin_s_),
-      checkpoint_clock_(config.train.checkpoint.every, steps_, begin_s_),
-      tokens_(static_cast<std::size_t>(config.train.batch_tokens)),
-      targets_(tokens_.size()) {}
+      checkpoint_clock_(config.train.checkpoint.every, steps_, begin_s_) {}
 
 void Training::warn(const std::string& message) const {
   attempt_.log().warn(message);
@@ -162,6 +165,8 @@ void Training::restore() {
       warn("goes on under numerics " + origin.numerics_id + ", began under " + state_.numerics_id +
            ": bits may differ from an undisturbed run");
       state_.numerics_id += "+" + origin.numerics_id;
+    } else {
+      pin_algorithms();
     }
   } else {
     step_.initialise(config_.train.seed);
@@ -180,18 +185,22 @@ Outcome Training::go(StopToken stop) {
   // folder.
   replace_file(run_ / "config.yaml", yaml_text(write_config(config_)));
   while (state_.step < steps_) {
-    if (const int signal = stop.requested()) {
-      return finish_interrupted("stopped by signal " + std::to_string(signal));
+    const int signal = stop.requested();
+    if (step_.pending() == 0) {
+      if (signal != 0) return finish_interrupted("stopped by signal " + std::to_string(signal));
+      enqueue_step();
     }
-    if (!train_step()) return publish("diverged", failure_);
-    const bool last = state_.step == steps_;
-    if (evaluation_clock_.due(state_.step, seconds_now()) || last) {
-      if (!evaluate()) return publish("diverged", failure_);
-    }
-    if (checkpoint_clock_.due(state_.step, seconds_now()) || last) {
-      if (attempt_.superseded()) return finish_interrupted("another process has taken this run over");
-      save_checkpoint();
-    }
+    const std::int64_t number = state_.step + 1;
+    const bool last = number == steps_;
+    const bool evaluates = evaluation_clock_.due(number, seconds_now()) || last;
+    const bool saves = checkpoint_clock_.due(number, seconds_now()) || last;
+    // The device works on the next step while this one is written down, unless it has to stop between them.
+    if (context_.device.asynchronous() && !evaluates && !saves && signal == 0) enqueue_step();
+    if (!finish_step()) return publish("diverged", failure_);
+    if (evaluates && !evaluate()) return publish("diverged", failure_);
+    if (!saves) continue;
+    if (attempt_.superseded()) return finish_interrupted("another process has taken this run over");
+    save_checkpoint();
   }
   return publish("done", "");
 }
@@ -204,16 +213,26 @@ std::string Training::diagnosis() {
                           : "; no checkpoint was written before");
 }
 
+int Training::sequences_in_batch() const {
+  return static_cast<int>(config_.train.batch_tokens / config_.model.context_length);
+}
+
+void Training::enqueue_step() {
+  if (step_.pending() == 0) step_began_s_ = seconds_now();
+  const TrainingStep::Batch batch = step_.next_batch();
+  sampler_.fill(state_.sequences + step_.pending() * sequences_in_batch(), sequences_in_batch(),
+                batch.tokens.data(), batch.targets.data());
+  const std::int64_t number = state_.step + step_.pending() + 1;
+  step_.enqueue(schedule_.rate(number), number);
+}
+
 /// False when loss or gradient was not finite: then nothing was updated and the run is over.
-bool Training::train_step() {
-  const double begin = seconds_now();
-  const int sequences = static_cast<int>(config_.train.batch_tokens / config_.model.context_length);
-  sampler_.fill(state_.sequences, sequences, tokens_.data(), targets_.data());
+bool Training::finish_step() {
   const std::int64_t number = state_.step + 1;
-  const double rate = schedule_.rate(number);
-  const StepState after = step_.run(tokens_, targets_, rate, number);
+  const StepState after = step_.wait();
   const double loss = after.loss_sum / static_cast<double>(config_.train.batch_tokens);
-  const double taken_s = seconds_now() - begin;
+  const double now = seconds_now(), taken_s = now - step_began_s_;
+  step_began_s_ = now;
   if (!after.finite) {
     failure_ = "step " + std::to_string(number) + " of " + std::to_string(steps_) + ": loss " +
                in_words(loss) + ", gradient norm " + in_words(after.gradient_norm) + diagnosis() +
@@ -221,7 +240,7 @@ bool Training::train_step() {
     return false;
   }
   state_.step = number;
-  state_.sequences += sequences;
+  state_.sequences += sequences_in_batch();
   state_.train_s += taken_s;
   if (number > steps_ - tail_steps(steps_)) state_.tail_loss_sum += loss;
 
@@ -233,7 +252,7 @@ bool Training::train_step() {
   row.tokens = tokens();
   row.flops = flops();
   row.loss = loss;
-  row.lr = rate;
+  row.lr = schedule_.rate(number);
   row.grad_norm = after.gradient_norm;
   row.tokens_per_s = tokens_per_s;
   row.wall_s = wall_s();
@@ -273,7 +292,27 @@ void Training::report(double loss) const {
                         per_step * static_cast<double>(steps_ - state_.step), state_.val_loss});
 }
 
+/// What a library chose when the run began, so that it goes on with the same bits.
+void Training::pin_algorithms() {
+  const std::filesystem::path file = run_ / "algorithms.txt";
+  if (!path_exists(file)) return;
+  try {
+    algorithms_ = read_file(file);
+    context_.device.pin_algorithms(algorithms_);
+  } catch (const InputError& error) {
+    warn(file.string() + ": " + error.what() + ": bits may differ from an undisturbed run");
+  }
+}
+
+void Training::save_algorithms() {
+  std::string algorithms = context_.device.algorithms();
+  if (algorithms == algorithms_) return;
+  replace_file(run_ / "algorithms.txt", algorithms);
+  algorithms_ = std::move(algorithms);
+}
+
 void Training::save_checkpoint() {
+  save_algorithms();
   metrics_.sync();  // before the checkpoint: rows that it goes on from are never missing
   state_.wall_s = wall_s();
   checkpoints_.save(state_, step_.download());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <stdexcept>
 
 #include "kernels/ops.h"
@@ -48,17 +49,28 @@ TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& devi
       micro_batches_(static_cast<int>(config.train.batch_tokens / micro_tokens_)),
       clip_(static_cast<float>(config.train.optimizer.clip)),
       loss_scale_(static_cast<float>(1.0 / static_cast<double>(config.train.batch_tokens))),
-      optimizer_tasks_(
-          optimizer_tasks(config.train.optimizer, model_.parameters(), device.elements_per_task())),
+      batch_tokens_(config.train.batch_tokens),
+      adamw_(adamw_settings(config.train.optimizer)),
       chunks_(chunks(flat_size_, device.elements_per_task())) {
-  const std::size_t batch_bytes = static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t);
-  tokens_ = device.allocate(batch_bytes);
-  targets_ = device.allocate(batch_bytes);
+  const std::size_t batch_bytes = 2 * static_cast<std::size_t>(batch_tokens_) * sizeof(std::int32_t);
+  batch_ = device.allocate(batch_bytes);
   first_moment_ = device.allocate(bytes_of_floats(flat_size_));
   second_moment_ = device.allocate(bytes_of_floats(flat_size_));
   partials_ = device.allocate(static_cast<std::size_t>(norm_blocks(flat_size_)) * sizeof(double));
   state_ = device.allocate(sizeof(StepState));
+  const std::vector<std::uint8_t> decayed = decay_mask(model_.parameters());
+  decayed_ = device.allocate(decayed.size());
+  device.upload(decayed_.as<std::uint8_t>(), decayed.data(), decayed.size());
   for (int slot = 0; slot < gradient_slots_; ++slot) slots_.push_back(model_.gradient_slot(slot));
+  for (int i = 0; i < (device.asynchronous() ? 2 : 1); ++i) {
+    transfers_.push_back({device.allocate_host(batch_bytes), device.allocate_host(sizeof(StepState)),
+                          device.allocate_host(sizeof(StepState)), device.make_mark()});
+  }
+  step_ = device.record([this] {
+    accumulate();
+    finish_gradient();
+    update();
+  });
 }
 
 void TrainingStep::initialise(std::uint64_t seed) {
@@ -69,7 +81,7 @@ void TrainingStep::initialise(std::uint64_t seed) {
 }
 
 FlatArrays TrainingStep::download() {
-  device_.synchronize();
+  if (pending() != 0) throw std::logic_error("a step is pending");
   const auto size = static_cast<std::size_t>(flat_size_);
   FlatArrays arrays{std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
   device_.download(arrays.weights.data(), model_.weights(), bytes_of_floats(flat_size_));
@@ -79,7 +91,9 @@ FlatArrays TrainingStep::download() {
 }
 
 void TrainingStep::upload(const FlatArrays& arrays) {
-  device_.synchronize();
+  if (pending() != 0) throw std::logic_error("a step is pending");
+  const StepState fresh;
+  device_.upload(state_.as<StepState>(), &fresh, sizeof fresh);
   device_.upload(model_.weights(), arrays.weights.data(), bytes_of_floats(flat_size_));
   device_.upload(first_moment_.as<float>(), arrays.first_moment.data(), bytes_of_floats(flat_size_));
   device_.upload(second_moment_.as<float>(), arrays.second_moment.data(), bytes_of_floats(flat_size_));
@@ -90,25 +104,46 @@ void TrainingStep::upload(const FlatArrays& arrays) {
   }
 }
 
+TrainingStep::Batch TrainingStep::next_batch() {
+  if (enqueued_ - finished_ >= static_cast<std::int64_t>(transfers_.size())) {
+    throw std::logic_error("too many steps are pending");
+  }
+  const auto size = static_cast<std::size_t>(batch_tokens_);
+  std::int32_t* const ids = transfer(enqueued_).batch.as<std::int32_t>();
+  return {{ids, size}, {ids + size, size}};
+}
+
+void TrainingStep::enqueue(double learning_rate, std::int64_t step) {
+  next_batch();  // checks that there is room
+  Transfer& transfer = this->transfer(enqueued_++);
+  device_.enqueue_upload(batch_.as<void>(), transfer.batch.as<void>(), batch_.bytes());
+  auto* const sent = transfer.sent.as<StepState>();
+  sent->learning_rate = static_cast<float>(learning_rate);
+  sent->step = step;
+  // Not what operations write: a step that failed stays failed.
+  device_.enqueue_upload(state_.as<void>(), sent, offsetof(StepState, loss_sum));
+  step_->enqueue();
+  device_.enqueue_download(transfer.returned.as<void>(), state_.as<void>(), sizeof(StepState));
+  transfer.returned_mark->set();
+}
+
+StepState TrainingStep::wait() {
+  if (pending() == 0) throw std::logic_error("no step is pending");
+  const Transfer& transfer = this->transfer(finished_++);
+  transfer.returned_mark->wait();
+  return *transfer.returned.as<StepState>();
+}
+
 StepState TrainingStep::run(std::span<const std::int32_t> tokens, std::span<const std::int32_t> targets,
                             double learning_rate, std::int64_t step) {
-  if (tokens.size_bytes() != tokens_.bytes() || targets.size_bytes() != targets_.bytes()) {
+  const Batch batch = next_batch();
+  if (tokens.size() != batch.tokens.size() || targets.size() != batch.targets.size()) {
     throw std::logic_error("a training step needs batch_tokens tokens and targets");
   }
-  device_.upload(tokens_.as<std::int32_t>(), tokens.data(), tokens_.bytes());
-  device_.upload(targets_.as<std::int32_t>(), targets.data(), targets_.bytes());
-  StepState state;
-  state.learning_rate = static_cast<float>(learning_rate);
-  state.step = step;
-  device_.upload(state_.as<StepState>(), &state, sizeof state);
-
-  device_.for_each_task(gradient_slots_, [this](Lane& lane, int slot) { accumulate_slot(lane, slot); });
-  finish_gradient();
-  update();
-
-  device_.synchronize();
-  device_.download(&state, state_.as<StepState>(), sizeof state);
-  return state;
+  std::ranges::copy(tokens, batch.tokens.begin());
+  std::ranges::copy(targets, batch.targets.begin());
+  enqueue(learning_rate, step);
+  return wait();
 }
 
 std::string TrainingStep::first_non_finite() {
@@ -117,16 +152,27 @@ std::string TrainingStep::first_non_finite() {
   device_.download(flat.data(), model_.weights(), bytes_of_floats(flat_size_));
   const std::string weight = non_finite_in(model_.parameters(), flat, "weight");
   if (!weight.empty()) return weight;
+  if (pending() !=
+      0) {  // a later step has put its gradient there; the weights are still those of the failed one
+    device_.enqueue_upload(batch_.as<void>(), transfer(finished_ - 1).batch.as<void>(), batch_.bytes());
+    accumulate();
+    finish_gradient();
+    device_.synchronize();
+    finished_ = enqueued_;
+  }
   device_.download(flat.data(), slots_[0], bytes_of_floats(flat_size_));
   return non_finite_in(model_.parameters(), flat, "gradient of");
+}
+
+void TrainingStep::accumulate() {
+  device_.for_each_task(gradient_slots_, [this](Lane& lane, int slot) { accumulate_slot(lane, slot); });
 }
 
 void TrainingStep::accumulate_slot(Lane& lane, int slot) {
   model_.clear_slot(lane, slot);
   for (int micro_batch = slot; micro_batch < micro_batches_; micro_batch += gradient_slots_) {
-    const std::int64_t first = micro_batch * micro_tokens_;
-    model_.forward_backward(lane, slot, tokens_.as<std::int32_t>() + first,
-                            targets_.as<std::int32_t>() + first, loss_scale_);
+    const std::int32_t* const tokens = batch_.as<std::int32_t>() + micro_batch * micro_tokens_;
+    model_.forward_backward(lane, slot, tokens, tokens + batch_tokens_, loss_scale_);
   }
 }
 
@@ -146,10 +192,10 @@ void TrainingStep::finish_gradient() {
 }
 
 void TrainingStep::update() {
-  device_.for_each_task(static_cast<int>(optimizer_tasks_.size()), [this](Lane& lane, int i) {
-    const OptimizerTask& task = optimizer_tasks_[static_cast<std::size_t>(i)];
-    device_.operations().adamw(lane, task.settings, task.range, state_.as<StepState>(), slots_[0],
-                               model_.weights(), first_moment_.as<float>(), second_moment_.as<float>(),
+  device_.for_each_task(static_cast<int>(chunks_.size()), [this](Lane& lane, int task) {
+    device_.operations().adamw(lane, adamw_, chunks_[static_cast<std::size_t>(task)], state_.as<StepState>(),
+                               decayed_.as<std::uint8_t>(), slots_[0], model_.weights(),
+                               first_moment_.as<float>(), second_moment_.as<float>(),
                                model_.compute_weights());
   });
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,35 +20,64 @@ struct FlatArrays {
   std::vector<float> weights, first_moment, second_moment;
 };
 
-/// Owns the model, its moments and everything that a step needs; run() allocates nothing. The bits of a step
-/// depend on config and tokens alone, not on the number of lanes: micro-batch i adds into gradient slot i mod
-/// K in ascending order, the slots are added in a fixed tree, and later work is cut into ranges that the
-/// lanes have no part in.
+/// Owns the model, its moments and everything that a step needs. The bits of a step depend on config and
+/// tokens alone, not on the number of lanes: micro-batch i adds into gradient slot i mod K in ascending
+/// order, the slots are added in a fixed tree, and later work is cut into ranges that the lanes have no part
+/// in.
+///
+/// A step is enqueued, and its result waited for later: an asynchronous device works on one step while the
+/// host writes down the one before it and fills the batch of the next. Enqueuing neither allocates nor waits.
 class TrainingStep {
  public:
   /// `config` is resolved().
   TrainingStep(const RunConfig& config, int vocabulary, Device& device);
+  TrainingStep(const TrainingStep&) = delete;  // what it has recorded refers to it
+  TrainingStep& operator=(const TrainingStep&) = delete;
 
   Transformer& model() { return model_; }
   const Transformer& model() const { return model_; }
 
   /// Initial weights from the seed, zero moments.
   void initialise(std::uint64_t seed);
-  /// Flat arrays from and to the device.
+  /// Flat arrays from and to the device, while no step is pending.
   FlatArrays download();
   void upload(const FlatArrays& arrays);
 
-  /// Step number `step` (1 is the first) on tokens and targets (batch_tokens / T, T), host arrays of token
-  /// ids. Returns the device's state after it; when `finite` is 0 no value was updated.
+  /// Host arrays (batch_tokens / T, T) of token ids, to be filled before enqueue().
+  struct Batch {
+    std::span<std::int32_t> tokens, targets;
+  };
+  /// Of the next step. At most one step may be pending on an asynchronous device, none on another.
+  Batch next_batch();
+  /// Step number `step` (1 is the first) on next_batch().
+  void enqueue(double learning_rate, std::int64_t step);
+  /// Steps that were enqueued and not waited for.
+  int pending() const { return static_cast<int>(enqueued_ - finished_); }
+  /// The device's state after the oldest pending step. When `finite` is 0 it updated no value, nor does any
+  /// later step before upload().
+  StepState wait();
+
+  /// One step on these tokens and targets, enqueued and waited for.
   StepState run(std::span<const std::int32_t> tokens, std::span<const std::int32_t> targets,
                 double learning_rate, std::int64_t step);
 
-  /// After a step that was not finite: the first weight that is not, "weight layers.0.mlp.up.bias[17] = nan",
-  /// or else the first gradient of that step; with the number of tensors when there are more. Empty when all
-  /// of them are finite, as when their squares overflowed.
+  /// After a step that was not finite, the last one waited for: the first weight that is not, "weight
+  /// layers.0.mlp.up.bias[17] = nan", or else the first gradient of that step; with the number of tensors
+  /// when there are more. Empty when all of them are finite, as when their squares overflowed.
   std::string first_non_finite();
 
  private:
+  /// What travels between host and device for one step.
+  struct Transfer {
+    Buffer batch;           ///< as batch_
+    Buffer sent, returned;  ///< a StepState each
+    std::unique_ptr<Mark> returned_mark;
+  };
+
+  Transfer& transfer(std::int64_t step) {
+    return transfers_[static_cast<std::size_t>(step) % transfers_.size()];
+  }
+  void accumulate();
   void accumulate_slot(Lane& lane, int slot);
   void finish_gradient();
   void update();
@@ -57,12 +87,17 @@ class TrainingStep {
   std::int64_t flat_size_, micro_tokens_;
   int gradient_slots_, micro_batches_;
   float clip_, loss_scale_;
-  std::vector<OptimizerTask> optimizer_tasks_;
+  std::int64_t batch_tokens_;
+  AdamWSettings adamw_;
   std::vector<ElementRange> chunks_;
   std::vector<float*> slots_;
-  Buffer tokens_, targets_;              ///< batch_tokens ids each
+  Buffer batch_;                         ///< batch_tokens tokens, then as many targets
   Buffer first_moment_, second_moment_;  ///< flat_size floats each
+  Buffer decayed_;                       ///< decay_mask()
   Buffer partials_, state_;              ///< flat_size / kNormBlock doubles, one StepState
+  std::vector<Transfer> transfers_;      ///< of the steps that can be pending, in turn
+  std::unique_ptr<Recording> step_;      ///< from the batch to new weights
+  std::int64_t enqueued_ = 0, finished_ = 0;
 };
 
 }  // namespace minichilla

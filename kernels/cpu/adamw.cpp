@@ -2,6 +2,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/adamw.cpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 
@@ -49,12 +50,21 @@ HWY_EXPORT(adamw_update);
 }  // namespace
 
 void CpuOperations::adamw(Lane&, AdamWSettings settings, ElementRange range, const StepState* state,
-                          const float* gradient, float* weights, float* first_moment,
-                          float* second_moment) const {
+                          const std::uint8_t* decayed, const float* gradient, float* weights,
+                          float* first_moment, float* second_moment) const {
   if (state->finite == 0) return;
-  HWY_DYNAMIC_DISPATCH(adamw_update)
-  (settings, static_cast<std::size_t>(range.end - range.begin), *state, gradient + range.begin,
-   weights + range.begin, first_moment + range.begin, second_moment + range.begin);
+  AdamWSettings undecayed = settings;
+  undecayed.weight_decay = 0;
+  for (std::int64_t begin = range.begin, end; begin < range.end; begin = end) {
+    const bool decays = decayed[begin / kDecayBlock] != 0;
+    end = begin;
+    do {
+      end = std::min((end / kDecayBlock + 1) * kDecayBlock, range.end);
+    } while (end < range.end && (decayed[end / kDecayBlock] != 0) == decays);
+    HWY_DYNAMIC_DISPATCH(adamw_update)
+    (decays ? settings : undecayed, static_cast<std::size_t>(end - begin), *state, gradient + begin,
+     weights + begin, first_moment + begin, second_moment + begin);
+  }
 }
 
 }  // namespace minichilla

@@ -45,7 +45,8 @@ class CpuOperations : public Float32Operations {
                        float clip, StepState* state) const override;
 
   void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
-             const float* gradient, float* weights, float* first_moment, float* second_moment) const override;
+             const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
+             float* second_moment) const override;
 };
 
 }  // namespace minichilla

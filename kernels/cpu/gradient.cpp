@@ -102,7 +102,7 @@ void CpuOperations::finish_gradient(Lane&, std::span<const double> partials,
   state->loss_sum = loss;
   state->gradient_norm = norm;
   state->gradient_scale = limit > 0 && norm > limit ? static_cast<float>(limit / norm) : 1.0f;
-  state->finite = std::isfinite(loss) && std::isfinite(norm) ? 1 : 0;
+  if (!std::isfinite(loss) || !std::isfinite(norm)) state->finite = 0;
 }
 
 }  // namespace minichilla

@@ -3,9 +3,12 @@
 #include <cublasLt.h>
 #include <cuda_runtime.h>
 
+#include <cstring>
+#include <functional>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/square_sums.h"
@@ -25,16 +28,81 @@ std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
+class CudaMark final : public Mark {
+ public:
+  explicit CudaMark(cudaStream_t stream) : stream_(stream) {
+    // Blocking: a host thread that waits leaves its core to others.
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync),
+          "cudaEventCreate");
+  }
+  ~CudaMark() override { cudaEventDestroy(event_); }
+  CudaMark(const CudaMark&) = delete;
+  CudaMark& operator=(const CudaMark&) = delete;
+  void set() override { check(cudaEventRecord(event_, stream_), "cudaEventRecord"); }
+  void wait() override { check(cudaEventSynchronize(event_), "cudaEventSynchronize"); }
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t event_ = nullptr;
+};
+
+/// The first time the work is enqueued as it is: libraries choose algorithms, kernels are loaded. The second
+/// time it is captured as a graph, which is launched from then on.
+class CudaRecording final : public Recording {
+ public:
+  CudaRecording(int ordinal, cudaStream_t stream, std::function<void()> work)
+      : ordinal_(ordinal), stream_(stream), work_(std::move(work)) {}
+  ~CudaRecording() override {
+    if (graph_) cudaGraphExecDestroy(graph_);
+  }
+  CudaRecording(const CudaRecording&) = delete;
+  CudaRecording& operator=(const CudaRecording&) = delete;
+
+  void enqueue() override {
+    if (!enqueued_before_) {
+      work_();
+      enqueued_before_ = true;
+      return;
+    }
+    check(cudaSetDevice(ordinal_), "cudaSetDevice");
+    if (!graph_) capture();
+    check(cudaGraphLaunch(graph_, stream_), "cudaGraphLaunch");
+  }
+
+ private:
+  void capture() {
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    cudaGraph_t captured = nullptr;
+    try {
+      work_();
+    } catch (...) {
+      cudaStreamEndCapture(stream_, &captured);
+      if (captured) cudaGraphDestroy(captured);
+      throw;
+    }
+    check(cudaStreamEndCapture(stream_, &captured), "cudaStreamEndCapture");
+    const cudaError_t instantiated = cudaGraphInstantiate(&graph_, captured, 0);
+    cudaGraphDestroy(captured);
+    check(instantiated, "cudaGraphInstantiate");
+  }
+
+  int ordinal_;
+  cudaStream_t stream_;
+  std::function<void()> work_;
+  bool enqueued_before_ = false;
+  cudaGraphExec_t graph_ = nullptr;
+};
+
 /// One GPU and one stream; everything is enqueued there in the order of the calls.
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int ordinal, Precision precision)
-      : ordinal_(ordinal), precision_(precision), lane_(make_stream(ordinal)) {
+  CudaDevice(int ordinal, Precision precision, CudaOptions options)
+      : ordinal_(ordinal), precision_(precision), options_(options), lane_(make_stream(ordinal)) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
     model_name_ = std::string(properties.name) + " sm_" + std::to_string(properties.major) +
                   std::to_string(properties.minor);
-    operations_ = cuda::make_operations(precision);
+    operations_ = cuda::make_operations(precision, options.products);
   }
   ~CudaDevice() override {
     operations_.reset();
@@ -62,6 +130,30 @@ class CudaDevice final : public Device {
     copy(host, device, bytes, cudaMemcpyDeviceToHost);
   }
 
+  Buffer allocate_host(std::size_t bytes) override {
+    if (bytes == 0) return Buffer();
+    use();
+    void* data = nullptr;
+    check(cudaMallocHost(&data, bytes), "cudaMallocHost");
+    std::memset(data, 0, bytes);
+    return Buffer(data, bytes, [](void* p) { cudaFreeHost(p); });
+  }
+  void enqueue_upload(void* device, const void* host, std::size_t bytes) override {
+    enqueue_copy(device, host, bytes, cudaMemcpyHostToDevice);
+  }
+  void enqueue_download(void* host, const void* device, std::size_t bytes) override {
+    enqueue_copy(host, device, bytes, cudaMemcpyDeviceToHost);
+  }
+  std::unique_ptr<Mark> make_mark() override {
+    use();
+    return std::make_unique<CudaMark>(lane_.stream);
+  }
+  bool asynchronous() const override { return true; }
+  std::unique_ptr<Recording> record(std::function<void()> work) override {
+    if (!options_.graphs) return Device::record(std::move(work));
+    return std::make_unique<CudaRecording>(ordinal_, lane_.stream, std::move(work));
+  }
+
   void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
     use();
     for (int task = 0; task < tasks; ++task) work(lane_, task);
@@ -71,11 +163,16 @@ class CudaDevice final : public Device {
     check(cudaStreamSynchronize(lane_.stream), "cudaStreamSynchronize");
   }
 
+  std::string algorithms() const override { return operations_->algorithms(); }
+  void pin_algorithms(const std::string& text) override { operations_->pin_algorithms(text); }
+
   std::string numerics() const override {
     int runtime = 0;
     cudaRuntimeGetVersion(&runtime);
-    return "cuda, " + model_name_ + ", CUDA " + version_text(runtime) + ", cuBLASLt " +
-           std::to_string(cublasLtGetVersion()) + ", " + name_of(precision_);
+    return "cuda, " + model_name_ + ", CUDA " + version_text(runtime) + ", " +
+           (options_.products == MatrixProducts::own ? "own products"
+                                                     : "cuBLASLt " + std::to_string(cublasLtGetVersion())) +
+           ", " + name_of(precision_);
   }
 
  private:
@@ -87,18 +184,22 @@ class CudaDevice final : public Device {
   }
   /// Several devices may live in one process, and threads have a current one each.
   void use() const { check(cudaSetDevice(ordinal_), "cudaSetDevice"); }
-  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  void enqueue_copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return;
     use();
     check(cudaMemcpyAsync(to, from, bytes, kind, lane_.stream), "cudaMemcpyAsync");
+  }
+  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+    enqueue_copy(to, from, bytes, kind);
     check(cudaStreamSynchronize(lane_.stream), "cudaStreamSynchronize");
   }
 
   int ordinal_;
   Precision precision_;
+  CudaOptions options_;
   cuda::CudaLane lane_;
   std::string model_name_;
-  std::unique_ptr<Operations> operations_;
+  std::unique_ptr<cuda::CudaOperations> operations_;
 };
 
 GpuInfo gpu_info(int ordinal) {
@@ -158,7 +259,7 @@ CudaSupport cuda_support() {
   return support;
 }
 
-std::unique_ptr<Device> make_cuda_device(int ordinal, Precision precision) {
+std::unique_ptr<Device> make_cuda_device(int ordinal, Precision precision, CudaOptions options) {
   const CudaSupport support = cuda_support();
   if (support.gpus.empty()) throw InputError(support.problem);
   if (ordinal < 0 || ordinal >= static_cast<int>(support.gpus.size())) {
@@ -168,7 +269,7 @@ std::unique_ptr<Device> make_cuda_device(int ordinal, Precision precision) {
   const GpuInfo& gpu = support.gpus[static_cast<std::size_t>(ordinal)];
   if (!gpu.problem.empty())
     throw InputError("GPU " + std::to_string(ordinal) + " (" + gpu.name + "): " + gpu.problem);
-  return std::make_unique<CudaDevice>(ordinal, precision);
+  return std::make_unique<CudaDevice>(ordinal, precision, options);
 }
 
 }  // namespace minichilla

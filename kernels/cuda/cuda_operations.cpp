@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <new>
+#include <string>
+#include <utility>
 
 #include "kernels/cuda/add_norm.h"
 #include "kernels/cuda/attention.h"
@@ -11,6 +13,8 @@
 #include "kernels/cuda/optimizer.h"
 #include "kernels/cuda/softmax_cross_entropy.h"
 #include "kernels/cuda/square_sums.h"
+#include "kernels/cuda/tensor_core_gemm.h"
+#include "kernels/error.h"
 
 namespace minichilla::cuda {
 namespace {
@@ -27,14 +31,59 @@ cudaStream_t stream_of(Lane& lane) {
   return static_cast<CudaLane&>(lane).stream;
 }
 
-/// Activations of type Real. What the classifier keeps of a chunk: logits, then
-/// a loss per row.
+/// Whose matrix products the operations use, with all that they need.
 template <class Real>
-class CudaOperations final : public Operations {
+class Products {
  public:
-  explicit CudaOperations(Fp32Inputs fp32_inputs)
+  virtual ~Products() = default;
+  virtual Matmul<Real>& matmul() = 0;
+  virtual std::string algorithms() const { return ""; }
+  virtual void pin_algorithms(const std::string&) {
+    throw InputError("expected no algorithms: matrix products of our own have none to choose");
+  }
+};
+
+/// cuBLASLt's, with its workspace and its plans: one lane uses them.
+template <class Real>
+class LibraryProducts final : public Products<Real> {
+ public:
+  explicit LibraryProducts(Fp32Inputs fp32_inputs)
       : workspace_(allocate_workspace(), [](void* memory) { cudaFree(memory); }),
         matmul_(workspace_.get(), fp32_inputs) {}
+  Matmul<Real>& matmul() override { return matmul_; }
+  std::string algorithms() const override { return matmul_.algorithms(); }
+  void pin_algorithms(const std::string& text) override { matmul_.pin(text); }
+
+ private:
+  static void* allocate_workspace() {
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, CublasLtGemm::kWorkspaceBytes) != cudaSuccess) {
+      cudaGetLastError();
+      throw std::bad_alloc();
+    }
+    return memory;
+  }
+
+  std::unique_ptr<void, void (*)(void*)> workspace_;
+  CublasLtGemm matmul_;
+};
+
+class OwnProducts final : public Products<__nv_bfloat16> {
+ public:
+  Matmul<__nv_bfloat16>& matmul() override { return matmul_; }
+
+ private:
+  TensorCoreGemm matmul_;
+};
+
+/// Activations of type Real.
+template <class Real>
+class OperationsOn final : public CudaOperations {
+ public:
+  explicit OperationsOn(std::unique_ptr<Products<Real>> products) : products_(std::move(products)) {}
+
+  std::string algorithms() const override { return products_->algorithms(); }
+  void pin_algorithms(const std::string& text) override { products_->pin_algorithms(text); }
 
   std::size_t activation_bytes() const override { return sizeof(Real); }
   void clear(Lane& lane, void* data, std::size_t bytes) const override {
@@ -75,9 +124,9 @@ class CudaOperations final : public Operations {
   void linear(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight, const float* bias,
               Activation* y, Activation* gelu_input) const override {
     using Then = Epilogue<Real>;
-    matmul_.multiply(stream_of(lane), {shape.M, shape.out, shape.in, false, true}, {real(x), shape.in},
-                     {real(weight), shape.in}, {real(y), shape.out},
-                     gelu_input ? Then::add_bias_and_gelu(bias, real(gelu_input)) : Then::add_bias(bias));
+    matmul().multiply(stream_of(lane), {shape.M, shape.out, shape.in, false, true}, {real(x), shape.in},
+                      {real(weight), shape.in}, {real(y), shape.out},
+                      gelu_input ? Then::add_bias_and_gelu(bias, real(gelu_input)) : Then::add_bias(bias));
   }
   std::size_t linear_backward_scratch(LinearShape) const override { return 0; }
   void linear_backward(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight,
@@ -85,11 +134,11 @@ class CudaOperations final : public Operations {
                        float* d_bias, void*) const override {
     using Then = Epilogue<Real>;
     const cudaStream_t stream = stream_of(lane);
-    matmul_.multiply(stream, {shape.M, shape.in, shape.out, false, false}, {real(d_y), shape.out},
-                     {real(weight), shape.in}, {real(d_x), shape.in},
-                     gelu_input ? Then::times_gelu_derivative(real(gelu_input)) : Then());
-    matmul_.multiply_fp32(stream, {shape.out, shape.in, shape.M, true, false}, {real(d_y), shape.out},
-                          {real(x), shape.in}, {d_weight, shape.in}, true, d_bias);
+    matmul().multiply(stream, {shape.M, shape.in, shape.out, false, false}, {real(d_y), shape.out},
+                      {real(weight), shape.in}, {real(d_x), shape.in},
+                      gelu_input ? Then::times_gelu_derivative(real(gelu_input)) : Then());
+    matmul().multiply_fp32(stream, {shape.out, shape.in, shape.M, true, false}, {real(d_y), shape.out},
+                           {real(x), shape.in}, {d_weight, shape.in}, true, d_bias);
   }
 
   std::size_t attention_scratch(const AttentionShape& shape) const override {
@@ -124,10 +173,10 @@ class CudaOperations final : public Operations {
     cuda::finish_gradient(stream_of(lane), partials, slot_loss_sums, clip, state);
   }
   void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
-             const float* gradient, float* weights, float* first_moment, float* second_moment,
-             Activation* compute_weights) const override {
-    cuda::adamw(stream_of(lane), settings, range, state, gradient, weights, first_moment, second_moment,
-                reinterpret_cast<__nv_bfloat16*>(compute_weights));
+             const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
+             float* second_moment, Activation* compute_weights) const override {
+    cuda::adamw(stream_of(lane), settings, range, state, decayed, gradient, weights, first_moment,
+                second_moment, reinterpret_cast<__nv_bfloat16*>(compute_weights));
   }
   void round_weights(Lane& lane, ElementRange range, const float* weights,
                      Activation* compute_weights) const override {
@@ -151,24 +200,16 @@ class CudaOperations final : public Operations {
     return aligned(static_cast<std::size_t>(chunk_rows(shape) * logits_row(shape)) * sizeof(Real));
   }
 
-  static void* allocate_workspace() {
-    void* memory = nullptr;
-    if (cudaMalloc(&memory, CublasLtGemm::kWorkspaceBytes) != cudaSuccess) {
-      cudaGetLastError();
-      throw std::bad_alloc();
-    }
-    return memory;
-  }
+  Matmul<Real>& matmul() const { return products_->matmul(); }
 
-  std::unique_ptr<void, void (*)(void*)> workspace_;
-  mutable CublasLtGemm matmul_;  ///< keeps its plans; one lane uses it
+  std::unique_ptr<Products<Real>> products_;
 };
 
 template <class Real>
-void CudaOperations<Real>::classifier(Lane& lane, ClassifierShape shape, const Activation* hidden,
-                                      const Activation* weight, const std::int32_t* targets, float loss_scale,
-                                      double* loss_sum, Activation* d_hidden, float* d_weight,
-                                      void* scratch) const {
+void OperationsOn<Real>::classifier(Lane& lane, ClassifierShape shape, const Activation* hidden,
+                                    const Activation* weight, const std::int32_t* targets, float loss_scale,
+                                    double* loss_sum, Activation* d_hidden, float* d_weight,
+                                    void* scratch) const {
   const cudaStream_t stream = stream_of(lane);
   const int C = shape.C, V = shape.V, step = chunk_rows(shape);
   const std::int64_t row = logits_row(shape);
@@ -179,24 +220,32 @@ void CudaOperations<Real>::classifier(Lane& lane, ClassifierShape shape, const A
     const int rows = std::min(step, shape.M - begin);
     const std::int64_t first = std::int64_t{begin} * C;
     const Matrix<const Real> chunk{real(hidden) + first, C};
-    matmul_.multiply(stream, {rows, V, C, false, true}, chunk, words, {logits, row}, {});
+    matmul().multiply(stream, {rows, V, C, false, true}, chunk, words, {logits, row}, {});
     softmax_cross_entropy(stream, rows, V, row, logits, targets + begin, loss_scale, row_losses,
                           d_hidden != nullptr);
     add_row_losses(stream, rows, row_losses, loss_sum);
     if (d_hidden == nullptr) continue;
     const Matrix<const Real> d_logits{logits, row};
-    matmul_.multiply(stream, {rows, C, V, false, false}, d_logits, words, {real(d_hidden) + first, C}, {});
-    matmul_.multiply_fp32(stream, {V, C, rows, true, false}, d_logits, chunk, {d_weight, C}, true, nullptr);
+    matmul().multiply(stream, {rows, C, V, false, false}, d_logits, words, {real(d_hidden) + first, C}, {});
+    matmul().multiply_fp32(stream, {V, C, rows, true, false}, d_logits, chunk, {d_weight, C}, true, nullptr);
   }
 }
 
 }  // namespace
 
-std::unique_ptr<Operations> make_operations(Precision precision) {
-  if (precision == Precision::bf16)
-    return std::make_unique<CudaOperations<__nv_bfloat16>>(Fp32Inputs::kExact);
-  return std::make_unique<CudaOperations<float>>(precision == Precision::tf32 ? Fp32Inputs::kTf32
-                                                                              : Fp32Inputs::kExact);
+std::unique_ptr<CudaOperations> make_operations(Precision precision, MatrixProducts products) {
+  if (precision != Precision::bf16) {
+    if (products == MatrixProducts::own) {
+      throw InputError("found precision " + name_of(precision) +
+                       ", expected bf16 for matrix products of our own");
+    }
+    const Fp32Inputs inputs = precision == Precision::tf32 ? Fp32Inputs::kTf32 : Fp32Inputs::kExact;
+    return std::make_unique<OperationsOn<float>>(std::make_unique<LibraryProducts<float>>(inputs));
+  }
+  using Real = __nv_bfloat16;
+  if (products == MatrixProducts::own)
+    return std::make_unique<OperationsOn<Real>>(std::make_unique<OwnProducts>());
+  return std::make_unique<OperationsOn<Real>>(std::make_unique<LibraryProducts<Real>>(Fp32Inputs::kExact));
 }
 
 }  // namespace minichilla::cuda

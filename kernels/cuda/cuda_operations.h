@@ -4,10 +4,10 @@
 #include <cuda_runtime.h>
 
 #include <memory>
+#include <string>
 
-#include "kernels/device.h"
+#include "kernels/cuda_device.h"
 #include "kernels/ops.h"
-#include "kernels/precision.h"
 
 namespace minichilla::cuda {
 
@@ -16,7 +16,15 @@ struct CudaLane : Lane {
   cudaStream_t stream;
 };
 
-/// Of the current device; they belong to it and take CudaLanes alone.
-std::unique_ptr<Operations> make_operations(Precision precision);
+/// Operations that take CudaLanes alone.
+class CudaOperations : public Operations {
+ public:
+  /// As Device::algorithms and Device::pin_algorithms.
+  virtual std::string algorithms() const = 0;
+  virtual void pin_algorithms(const std::string& text) = 0;
+};
+
+/// Of the current device; they belong to it. InputError where there are no such products.
+std::unique_ptr<CudaOperations> make_operations(Precision precision, MatrixProducts products);
 
 }  // namespace minichilla::cuda

@@ -12,6 +12,7 @@ constexpr int kThreads = 256;
 constexpr int kWidth = 4;
 
 struct AdamWArrays {
+  const std::uint8_t* decayed;
   const float* gradient;
   float *weights, *first_moment, *second_moment;
   __nv_bfloat16* weights_bf16;
@@ -35,13 +36,14 @@ __device__ void update(const AdamWArrays& arrays, const AdamWSettings& settings,
   load(arrays.first_moment + i, m);
   load(arrays.second_moment + i, v);
   load(arrays.weights + i, w);
+  const float decay = arrays.decayed[i / Operations::kDecayBlock] != 0 ? settings.weight_decay : 0.0f;
 #pragma unroll
   for (int j = 0; j < kCount; ++j) {
     const float g = state.gradient_scale * gradient[j];
     m[j] = fmaf(settings.beta1, m[j], (1 - settings.beta1) * g);
     v[j] = fmaf(settings.beta2, v[j], (1 - settings.beta2) * g * g);
     const float step_size = m[j] * unbias1 / (sqrtf(v[j] * unbias2) + settings.epsilon);
-    w[j] = fmaf(-state.learning_rate, fmaf(settings.weight_decay, w[j], step_size), w[j]);
+    w[j] = fmaf(-state.learning_rate, fmaf(decay, w[j], step_size), w[j]);
   }
   store(m, arrays.first_moment + i);
   store(v, arrays.second_moment + i);
@@ -138,7 +140,7 @@ __global__ void __launch_bounds__(kThreads)
   state->loss_sum = loss;
   state->gradient_norm = norm;
   state->gradient_scale = clip > 0 && norm > clip ? static_cast<float>(clip / norm) : 1.0f;
-  state->finite = isfinite(loss) && isfinite(norm) ? 1 : 0;
+  if (!isfinite(loss) || !isfinite(norm)) state->finite = 0;
 }
 
 constexpr int kCastWidth = kVectorWidth<__nv_bfloat16>;
@@ -156,12 +158,13 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void adamw(cudaStream_t stream, AdamWSettings settings, ElementRange range, const StepState* state,
-           const float* gradient, float* weights, float* first_moment, float* second_moment,
-           __nv_bfloat16* weights_bf16) {
+           const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
+           float* second_moment, __nv_bfloat16* weights_bf16) {
   if (range.begin >= range.end) return;
   const bool aligned = all_aligned({gradient, weights, first_moment, second_moment, weights_bf16});
   adamw_kernel<<<vector_blocks(range, kWidth, kThreads), kThreads, 0, stream>>>(
-      settings, range, aligned, state, {gradient, weights, first_moment, second_moment, weights_bf16});
+      settings, range, aligned, state,
+      {decayed, gradient, weights, first_moment, second_moment, weights_bf16});
   launched("adamw");
 }
 

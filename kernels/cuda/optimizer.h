@@ -15,15 +15,16 @@ namespace minichilla::cuda {
 /// unless it is nullptr. All arrays are = in `range` and untouched outside it, and everywhere when
 /// state->finite is 0. They do not alias.
 void adamw(cudaStream_t stream, AdamWSettings settings, ElementRange range, const StepState* state,
-           const float* gradient, float* weights, float* first_moment, float* second_moment,
-           __nv_bfloat16* weights_bf16);
+           const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
+           float* second_moment, __nv_bfloat16* weights_bf16);
 
 /// As Operations::sum_slots, in the same tree: slots[0][range] = the sum. With more than 64 slots also
 /// slots[64], slots[128] … are overwritten in `range`, by sums of parts.
 void sum_slots(cudaStream_t stream, std::span<float* const> slots, ElementRange range);
 
 /// As Operations::finish_gradient, in the same order: `partials`, `slot_loss_sums` and `state` are device
-/// memory. All of *state but learning_rate and step is =.
+/// memory. loss_sum, gradient_norm and
+/// gradient_scale are =; finite may become 0.
 void finish_gradient(cudaStream_t stream, std::span<const double> partials,
                      std::span<const double> slot_loss_sums, float clip, StepState* state);
 

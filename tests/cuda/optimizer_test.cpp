@@ -34,6 +34,13 @@ StepState some_state(std::int64_t step) {
 
 constexpr AdamWSettings kSettings{0.9f, 0.95f, 1e-8f, 0.1f};
 
+/// Two of three blocks are decayed.
+std::vector<std::uint8_t> decay_mask(std::size_t elements) {
+  std::vector<std::uint8_t> mask(elements / Operations::kDecayBlock + 1);
+  for (std::size_t block = 0; block < mask.size(); ++block) mask[block] = block % 3 != 1;
+  return mask;
+}
+
 struct AdamWResult {
   reference::AdamW<float> state;
   FloatArray weights_bf16;
@@ -51,8 +58,9 @@ AdamWResult device_adamw(const StepState& state, ElementRange range, const Float
   const DeviceArray<float> g(shifted(gradient)), w(shifted(before.weights)), m(shifted(before.first_moment)),
       v(shifted(before.second_moment));
   const DeviceArray<__nv_bfloat16> copy(FloatArray(g.size(), -7.0f));
-  cuda::adamw(nullptr, kSettings, range, device_state.data(), g.data() + offset, w.data() + offset,
-              m.data() + offset, v.data() + offset, copy.data() + offset);
+  const DeviceArray<std::uint8_t> decayed(decay_mask(gradient.size()));
+  cuda::adamw(nullptr, kSettings, range, device_state.data(), decayed.data(), g.data() + offset,
+              w.data() + offset, m.data() + offset, v.data() + offset, copy.data() + offset);
   const auto result = [&](const auto& array) {
     const FloatArray values = array.floats();
     return FloatArray(values.begin() + static_cast<std::ptrdiff_t>(offset), values.end());
@@ -69,9 +77,9 @@ void check_adamw(std::int64_t step, std::size_t size, ElementRange range, std::s
   const StepState state = some_state(step);
   const AdamWResult actual = device_adamw(state, range, gradient, before, offset);
   auto exact =
-      reference::adamw(kSettings, state, widen(gradient),
+      reference::adamw(kSettings, state, decay_mask(size), widen(gradient),
                        {widen(before.weights), widen(before.first_moment), widen(before.second_moment)});
-  auto naive = reference::adamw(kSettings, state, gradient, before);
+  auto naive = reference::adamw(kSettings, state, decay_mask(size), gradient, before);
   FloatArray copy = rounded<__nv_bfloat16>(actual.state.weights);
   for (std::size_t i = 0; i < size; ++i) {
     const auto place = static_cast<std::int64_t>(i);
@@ -103,8 +111,9 @@ TEST(CudaOptimizer, AdamWWorksWithoutABf16Copy) {
   const DeviceArray<StepState> state(std::vector<StepState>{some_state(1)});
   const DeviceArray<float> gradient(FloatArray{3, -1e-3f, 0}), weights(FloatArray(3)), first(FloatArray(3)),
       second(FloatArray(3));
-  cuda::adamw(nullptr, {0.9f, 0.999f, 1e-12f, 0}, {0, 3}, state.data(), gradient.data(), weights.data(),
-              first.data(), second.data(), nullptr);
+  const DeviceArray<std::uint8_t> decayed(std::vector<std::uint8_t>{0});
+  cuda::adamw(nullptr, {0.9f, 0.999f, 1e-12f, 0.1f}, {0, 3}, state.data(), decayed.data(), gradient.data(),
+              weights.data(), first.data(), second.data(), nullptr);
   const FloatArray moved = weights.floats();  // the first step moves by the learning rate
   EXPECT_NEAR(moved[0], -0.01f, 1e-8f);
   EXPECT_NEAR(moved[1], 0.01f, 1e-8f);
@@ -129,7 +138,7 @@ TEST(CudaOptimizer, AdamWMovesItsArraysOnce) {
                {random_array(size, 2), random_array(size, 3), squares(random_array(size, 4))}, 0);
   const ptxrun::Counters counts = ptxrun::read_counters("adamw_kernel");
   if (!ptxrun::counters_available()) return;
-  // Four arrays are read, three and a bf16 copy written.
+  // Four arrays are read, three and a bf16 copy written; the decay mask is 1/16 of a byte an element.
   const double least = static_cast<double>(size * (7 * sizeof(float) + sizeof(__nv_bfloat16)));
   const std::uint64_t sectors = counts.global_load.unique_sectors + counts.global_store.unique_sectors;
   EXPECT_LE(static_cast<double>(sectors * ptxrun::SECTOR_BYTES), 1.01 * least);
@@ -174,9 +183,8 @@ TEST(CudaOptimizer, SumSlotsIsTheDocumentedTree) {
   }
 }
 
-StepState finish(const DoubleArray& partials, const DoubleArray& losses, float clip) {
-  StepState before = some_state(7);
-  before.finite = 0;
+StepState finish(const DoubleArray& partials, const DoubleArray& losses, float clip,
+                 const StepState& before = some_state(7)) {
   const DeviceArray<StepState> state(std::vector<StepState>{before});
   const DeviceArray<double> device_partials(partials), device_losses(losses);
   cuda::finish_gradient(nullptr, {device_partials.data(), partials.size()},
@@ -218,6 +226,12 @@ TEST(CudaOptimizer, NonFiniteLossOrGradientIsNoticed) {
   EXPECT_EQ(finish({1}, {kInfinity, -kInfinity}, 1).finite, 0);
   EXPECT_EQ(finish({kNaN}, {1}, 1).finite, 0);
   EXPECT_EQ(finish({kInfinity}, {1}, 1).finite, 0);
+}
+
+TEST(CudaOptimizer, WhatWasNotFiniteStaysSo) {
+  StepState failed = some_state(7);
+  failed.finite = 0;
+  EXPECT_EQ(finish({4}, {1}, 1, failed).finite, 0);
 }
 
 TEST(CudaOptimizer, CastToBf16RoundsToNearest) {

@@ -1,10 +1,16 @@
 // The whole model on the CUDA device against the CPU device: loss, every named gradient, training,
 // checkpoints.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <ptxrun_counters.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 
 #include "kernels/cuda_device.h"
+#include "kernels/error.h"
 #include "tests/cuda_device/rounded_device.h"
 #include "tests/model/model_case.h"
 #include "tests/trainer/run_fixture.h"
@@ -97,7 +103,7 @@ struct Training {
 
 class CudaTraining : public CudaModel {
  protected:
-  static constexpr std::int64_t kSteps = 20;
+  static constexpr std::int64_t kSteps = 20, kFewSteps = 5;
   static constexpr double kLearningRate = 0.01;
 
   RunConfig config() const {
@@ -105,19 +111,23 @@ class CudaTraining : public CudaModel {
     config.train.precision = name_of(GetParam());
     return resolved(config, corpus_);
   }
-  double step(TrainingStep& step, std::int64_t number) const {
+  void enqueue(TrainingStep& step, std::int64_t number) const {
     const BatchSampler sampler(corpus_.split("train"), 16, "shuffled", 1);
-    std::vector<std::int32_t> tokens(128), targets(128);
-    sampler.fill(8 * (number - 1), 8, tokens.data(), targets.data());
-    const StepState state = step.run(tokens, targets, kLearningRate, number);
+    const TrainingStep::Batch batch = step.next_batch();
+    sampler.fill(8 * (number - 1), 8, batch.tokens.data(), batch.targets.data());
+    step.enqueue(kLearningRate, number);
+  }
+  double step(TrainingStep& step, std::int64_t number) const {
+    enqueue(step, number);
+    const StepState state = step.wait();
     EXPECT_EQ(state.finite, 1);
     return state.loss_sum / 128;
   }
-  Training train(Device& device) const {
+  Training train(Device& device, std::int64_t steps = kSteps) const {
     TrainingStep training(config(), MemoryCorpus::kVocabulary, device);
     training.initialise(1);
     Training result;
-    for (std::int64_t number = 1; number <= kSteps; ++number) result.losses.push_back(step(training, number));
+    for (std::int64_t number = 1; number <= steps; ++number) result.losses.push_back(step(training, number));
     result.arrays = training.download();
     return result;
   }
@@ -153,6 +163,103 @@ TEST_P(CudaTraining, SavedAndLoadedInTheMiddleTheBitsAreTheSame) {
   EXPECT_EQ(second.download().weights, whole.arrays.weights);
 }
 
+TEST_P(CudaTraining, AReplayedGraphHasTheBitsOfEagerSteps) {
+  const auto trained = [&](bool graphs) {
+    const std::unique_ptr<Device> device = make_cuda_device(0, GetParam(), {.graphs = graphs});
+    ptxrun::reset_counters();
+    Training result = train(*device, kFewSteps);
+    if (ptxrun::counters_available()) {
+      const ptxrun::Counters updates = ptxrun::read_counters("adamw_kernel");
+      EXPECT_EQ(updates.launches, kFewSteps) << "one for all tensors";
+      EXPECT_EQ(updates.graph_launches, graphs ? kFewSteps - 1 : 0) << "the first step is eager";
+    }
+    return result;
+  };
+  const Training replayed = trained(true), eager = trained(false);
+  EXPECT_EQ(replayed.losses, eager.losses);
+  EXPECT_EQ(replayed.arrays.weights, eager.arrays.weights);
+  EXPECT_EQ(replayed.arrays.second_moment, eager.arrays.second_moment);
+}
+
+TEST_P(CudaTraining, AStepEnqueuedAheadHasTheSameBits) {
+  const std::unique_ptr<Device> device = cuda();
+  const Training waited_for = train(*device, kFewSteps);
+  ASSERT_TRUE(device->asynchronous());
+  TrainingStep ahead(config(), MemoryCorpus::kVocabulary, *device);
+  ahead.initialise(1);
+  enqueue(ahead, 1);
+  std::vector<double> losses;
+  for (std::int64_t number = 1; number <= kFewSteps; ++number) {
+    if (number < kFewSteps) enqueue(ahead, number + 1);
+    losses.push_back(ahead.wait().loss_sum / 128);
+  }
+  EXPECT_EQ(losses, waited_for.losses);
+  EXPECT_EQ(ahead.download().weights, waited_for.arrays.weights);
+}
+
+/// Finite weights with which every loss is not a number: a huge feature meets a huge word.
+FlatArrays diverging(FlatArrays arrays, const ParameterTable& table) {
+  arrays.weights[static_cast<std::size_t>(table.at("final_norm.bias").offset)] = 3e38f;
+  arrays.weights[static_cast<std::size_t>(table.at("token_embedding").offset)] = 1e10f;
+  return arrays;
+}
+
+TEST_P(CudaTraining, AStepBehindOneThatFailedUpdatesNothing) {
+  const std::unique_ptr<Device> device = cuda();
+  TrainingStep training(config(), MemoryCorpus::kVocabulary, *device);
+  training.initialise(1);
+  step(training, 1);
+  const FlatArrays healthy = training.download(), bad = diverging(healthy, training.model().parameters());
+  training.upload(bad);
+  enqueue(training, 2);
+  EXPECT_EQ(training.wait().finite, 0);
+  // Healthy weights again, but nobody said that the run goes on with them.
+  device->upload(training.model().weights(), healthy.weights.data(), healthy.weights.size() * sizeof(float));
+  if (Activation* const rounded = training.model().compute_weights()) {
+    device->for_each_task(1, [&](Lane& lane, int) {
+      device->operations().round_weights(lane, {0, training.model().parameters().flat_size()},
+                                         training.model().weights(), rounded);
+    });
+  }
+  enqueue(training, 3);
+  const StepState after = training.wait();
+  EXPECT_TRUE(std::isfinite(after.gradient_norm));
+  EXPECT_EQ(after.finite, 0);
+  EXPECT_EQ(training.download().weights, healthy.weights);
+  training.upload(healthy);
+  EXPECT_GT(step(training, 3), 0);
+}
+
+TEST_P(CudaTraining, TheStepThatFailedIsDiagnosedWhenALaterOneHasRun) {
+  const std::unique_ptr<Device> device = cuda();
+  TrainingStep training(config(), MemoryCorpus::kVocabulary, *device);
+  training.initialise(1);
+  const FlatArrays bad = diverging(training.download(), training.model().parameters());
+  const auto diagnosis = [&](bool with_later_step) {
+    training.upload(bad);
+    enqueue(training, 1);
+    if (with_later_step) enqueue(training, 2);
+    EXPECT_EQ(training.wait().finite, 0);
+    const std::string found = training.first_non_finite();
+    EXPECT_EQ(training.pending(), 0);
+    return found;
+  };
+  EXPECT_THAT(diagnosis(false), testing::HasSubstr("gradient of "));
+  EXPECT_EQ(diagnosis(true), diagnosis(false));
+}
+
+TEST_P(CudaTraining, PinnedAlgorithmsGiveTheSameBits) {
+  const std::unique_ptr<Device> first = cuda(), second = cuda();
+  const Training chosen = train(*first, kFewSteps);
+  const std::string algorithms = first->algorithms();
+  EXPECT_THAT(algorithms, testing::HasSubstr(" : "));
+  second->pin_algorithms(algorithms);
+  const Training pinned = train(*second, kFewSteps);
+  EXPECT_EQ(pinned.losses, chosen.losses);
+  EXPECT_EQ(second->algorithms(), algorithms);
+  EXPECT_THROW(second->pin_algorithms("cuBLASLt of another time\n"), InputError);
+}
+
 TEST_P(CudaTraining, EvaluationIsThatOfTheCpu) {
   const std::unique_ptr<Device> device = cuda();
   const auto loss = [&](Device& on) {
@@ -168,6 +275,27 @@ INSTANTIATE_TEST_SUITE_P(Precisions, CudaModel, testing::Values(Precision::fp32,
                          [](const auto& precision) { return name_of(precision.param); });
 INSTANTIATE_TEST_SUITE_P(Precisions, CudaTraining, testing::Values(Precision::fp32, Precision::bf16),
                          [](const auto& precision) { return name_of(precision.param); });
+
+/// As CudaTraining, with our own matrix products.
+class CudaOwnProducts : public CudaTraining {};
+
+TEST_P(CudaOwnProducts, TrainAsTheLibrarysDo) {
+  const std::unique_ptr<Device> own = make_cuda_device(0, GetParam(), {.products = MatrixProducts::own}),
+                                library = cuda();
+  const Training found = train(*own, kFewSteps), expected = train(*library, kFewSteps);
+  for (std::size_t i = 0; i < found.losses.size(); ++i) {
+    EXPECT_NEAR(found.losses[i], expected.losses[i], tolerance() * expected.losses[i]) << "step " << i + 1;
+  }
+  EXPECT_NE(own->numerics(), library->numerics());
+  EXPECT_EQ(own->algorithms(), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaOwnProducts, testing::Values(Precision::bf16),
+                         [](const auto& precision) { return name_of(precision.param); });
+
+TEST(CudaDevice, OurOwnProductsNeedBf16) {
+  EXPECT_THROW(make_cuda_device(0, Precision::fp32, {.products = MatrixProducts::own}), InputError);
+}
 
 TEST(CudaDevice, MoreMemoryThanThereIsThrows) {
   EXPECT_THROW(make_cuda_device(0, Precision::fp32)->allocate(std::size_t{1} << 60), std::bad_alloc);

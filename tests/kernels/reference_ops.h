@@ -289,8 +289,8 @@ struct AdamW {
 };
 
 template <class Real>
-AdamW<Real> adamw(AdamWSettings settings, const StepState& state, const Array<Real>& gradient,
-                  AdamW<Real> before) {
+AdamW<Real> adamw(AdamWSettings settings, const StepState& state, const std::vector<std::uint8_t>& decayed,
+                  const Array<Real>& gradient, AdamW<Real> before) {
   const Real beta1 = static_cast<Real>(settings.beta1), beta2 = static_cast<Real>(settings.beta2);
   const Real step = static_cast<Real>(state.step);
   for (Size i = 0; i < gradient.size(); ++i) {
@@ -301,7 +301,7 @@ AdamW<Real> adamw(AdamWSettings settings, const StepState& state, const Array<Re
     const Real unbiased_m = m / (1 - std::pow(beta1, step)), unbiased_v = v / (1 - std::pow(beta2, step));
     w -= static_cast<Real>(state.learning_rate) *
          (unbiased_m / (std::sqrt(unbiased_v) + static_cast<Real>(settings.epsilon)) +
-          static_cast<Real>(settings.weight_decay) * w);
+          (decayed[i / Operations::kDecayBlock] != 0 ? static_cast<Real>(settings.weight_decay) : 0) * w);
   }
   return before;
 }

@@ -126,9 +126,9 @@ class CheckedOperations final : public Float32Operations {
     real_.finish_gradient(lane, partials, slot_loss_sums, clip, state);
   }
   void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
-             const float* gradient, float* weights, float* first_moment,
+             const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
              float* second_moment) const override {
-    real_.adamw(lane, settings, range, state, gradient, weights, first_moment, second_moment);
+    real_.adamw(lane, settings, range, state, decayed, gradient, weights, first_moment, second_moment);
   }
 
   int calls() const { return calls_; }

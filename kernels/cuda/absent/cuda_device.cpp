@@ -14,7 +14,7 @@ CudaSupport cuda_support() {
           .problem = "this minichilla was built without CUDA: the build found no nvcc"};
 }
 
-std::unique_ptr<Device> make_cuda_device(int, Precision) {
+std::unique_ptr<Device> make_cuda_device(int, Precision, CudaOptions) {
   throw InputError(cuda_support().problem);
 }
 
