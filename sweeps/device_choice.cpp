@@ -10,7 +10,12 @@
 namespace minichilla {
 namespace {
 
-ChosenDevice cpu_device(const std::string& precision, int threads, const std::string& note) {
+ChosenDevice cpu_device(const std::string& precision, int threads, const std::string& products,
+                        const std::string& note) {
+  if (products != kLibraryProducts) {
+    throw InputError("--products: found " + products + ", expected library on the CPU" +
+                     (note.empty() ? "" : " (" + note + ")"));
+  }
   if (precision != "fp32") {
     throw InputError("train.precision: found " + precision + ", expected fp32 on the CPU" +
                      (note.empty() ? "" : " (" + note + ")"));
@@ -33,21 +38,33 @@ int ordinal_of(const std::string& choice) {
 
 }  // namespace
 
-ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads) {
-  if (choice == "cpu") return cpu_device(precision, threads, "");
+ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads,
+                           const std::string& products) {
+  if (products != kLibraryProducts && products != kOwnProducts) {
+    throw InputError("--products: found " + quote(products) + ", expected library or own");
+  }
+  if (choice == "cpu") return cpu_device(precision, threads, products, "");
+  CudaOptions options;
+  if (products == kOwnProducts) {
+    if (precision != "bf16") {
+      throw InputError("train.precision: found " + precision + ", expected bf16 with --products own");
+    }
+    options.products = MatrixProducts::own;
+  }
   if (choice == "auto") {
     const CudaSupport support = cuda_support();
     if (!support.problem.empty()) {
-      return cpu_device(precision, threads, support.compiled_in ? "no GPU: " + support.problem : "");
+      return cpu_device(precision, threads, products,
+                        support.compiled_in ? "no GPU: " + support.problem : "");
     }
     const auto usable =
         std::ranges::find_if(support.gpus, [](const GpuInfo& gpu) { return gpu.problem.empty(); });
     const auto ordinal = static_cast<int>(usable - support.gpus.begin());
-    return {make_cuda_device(ordinal, precision_of(precision)), ""};
+    return {make_cuda_device(ordinal, precision_of(precision), options), ""};
   }
   const int ordinal = ordinal_of(choice);
   try {
-    return {make_cuda_device(ordinal, precision_of(precision)), ""};
+    return {make_cuda_device(ordinal, precision_of(precision), options), ""};
   } catch (const InputError& error) {
     throw InputError("--device " + choice + ": " + error.what() + "; --device cpu trains on the CPU");
   }

@@ -17,9 +17,16 @@ struct ChosenDevice {
       note;  ///< one line that the user should know: why `auto` is the CPU; empty where CUDA is not built in
 };
 
+/// What --products takes, and its help.
+inline constexpr const char* kLibraryProducts = "library";
+inline constexpr const char* kOwnProducts = "own";
+inline constexpr const char* kProductsHelp =
+    "Whose matrix products a GPU uses: library (cuBLASLt) or own (train.precision bf16 alone)";
+
 /// `choice` is one of kDeviceChoices; `auto` is the first GPU that can train, or else the CPU with `threads`
-/// lanes. `precision` is train.precision. InputError: another choice; a GPU that is not there or cannot
-/// train, with the reason; a precision that the device does not have.
-ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads);
+/// lanes. `precision` is train.precision, `products` one of the above. InputError: another choice; a GPU that
+/// is not there or cannot train, with the reason; a precision or products that the device does not have.
+ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads,
+                           const std::string& products = kLibraryProducts);
 
 }  // namespace minichilla

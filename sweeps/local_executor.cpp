@@ -139,7 +139,8 @@ void LocalExecutor::start(Job& job) {
   try {
     job.worker = std::make_unique<WorkerProcess>(
         std::vector<std::string>{options_.program.string(), "train", folder + "/config.yaml", "--output",
-                                 folder, "--device", options_.device, "--threads", "1", "--quiet"},
+                                 folder, "--device", options_.device, "--products", options_.products,
+                                 "--threads", "1", "--quiet"},
         job.folder / "worker.log");
     job.phase = Job::Phase::working;
   } catch (const IoError& error) {

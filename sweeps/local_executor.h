@@ -10,15 +10,17 @@
 #include <string>
 #include <vector>
 
+#include "sweeps/device_choice.h"
 #include "trainer/train.h"
 
 namespace minichilla {
 
 struct ExecutorOptions {
   std::filesystem::path sweep;
-  /// The program that trains: called as `PROGRAM train RUN/config.yaml --output RUN --device DEVICE --threads 1 --quiet`.
+  /// The program that trains: called as `PROGRAM train RUN/config.yaml --output RUN --device DEVICE
+  /// --products PRODUCTS --threads 1 --quiet`.
   std::filesystem::path program = "/proc/self/exe";
-  std::string device = "cpu";  ///< as choose_device takes it
+  std::string device = "cpu", products = kLibraryProducts;  ///< as choose_device takes them
   int workers = 1;
   int tries = 3;  ///< of a run whose worker fails or is killed; then it is reported and the others go on
   StopToken stop;

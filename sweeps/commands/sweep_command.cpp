@@ -31,7 +31,7 @@ constexpr std::size_t kProgressWidth = 79;  // a line that wraps cannot be erase
 
 struct SweepOptions {
   std::string input, output, json;
-  std::string device = "auto";
+  std::string device = "auto", products = kLibraryProducts;
   std::vector<std::string> sets;
   int workers = 0;  ///< 0: one per core, or one on a GPU
   bool extend = false, no_calibration = false;
@@ -211,6 +211,7 @@ void run_command(SweepOptions& options, CommandContext& context) {
     executor.sweep = sweep;
     executor.workers = options.workers;
     executor.device = options.device;
+    executor.products = options.products;
     executor.stop = context.stop;
     const SweepOutcome outcome = run_with_progress(executor);
     write_json(options.json, outcome_json(outcome));
@@ -244,6 +245,9 @@ void add_planning_options(CLI::App& command, SweepOptions& options) {
                       "; speeds are measured beforehand on the CPU alone")
       ->capture_default_str()
       ->type_name("DEVICE");
+  command.add_option("--products", options.products, kProductsHelp)
+      ->capture_default_str()
+      ->type_name("PRODUCTS");
   command.add_option("--json", options.json, kJsonHelp)->type_name("FILE");
   command.add_flag("--no-calibration", options.no_calibration, "Do not measure speeds (no time estimates)");
 }

@@ -29,7 +29,7 @@ constexpr double kCalibrationSeconds = 2;
 
 struct TrainOptions {
   std::string config_file, output, json_file, resume_from;
-  std::string device = "auto";
+  std::string device = "auto", products = kLibraryProducts;
   std::vector<std::string> assignments;
   int threads = 0;  ///< 0: as many as help
   bool dry_run = false, quiet = false;
@@ -71,7 +71,7 @@ Request read_request(const TrainOptions& options) {
 
 ChosenDevice chosen_device(const TrainOptions& options, const Request& request) {
   try {
-    return choose_device(options.device, request.config.train.precision, request.threads);
+    return choose_device(options.device, request.config.train.precision, request.threads, options.products);
   } catch (const InputError& error) {
     const bool of_config = std::string_view(error.what()).starts_with("train.");
     throw InputError((of_config ? options.config_file + ": " : "") + error.what());
@@ -258,6 +258,9 @@ void add_train_command(CLI::App& app, CommandContext& context) {
   command->add_option("--device", options->device, std::string("Where to train: ") + kDeviceChoices)
       ->capture_default_str()
       ->type_name("DEVICE");
+  command->add_option("--products", options->products, kProductsHelp)
+      ->capture_default_str()
+      ->type_name("PRODUCTS");
   command->add_flag("--dry-run", options->dry_run,
                     "Show size, cost, memory and time of the run; train nothing");
   command

@@ -72,6 +72,28 @@ class Program(unittest.TestCase):
         weights = [(self.folder / run / "checkpoints" / "40" / "model.safetensors").read_bytes() for run in ("cut", "whole")]
         self.assertEqual(*weights)
 
+    def test_our_own_products_train_too(self):
+        self.train("library", "cuda", "--set", "train.precision=bf16")
+        self.train("own", "cuda", "--set", "train.precision=bf16", "--products", "own")
+        expected, found = self.result("library"), self.result("own")
+        self.assertNotEqual(found["numerics_id"], expected["numerics_id"])
+        self.assertLess(abs(found["val_loss"] / expected["val_loss"] - 1), 1e-2)
+        self.assertIn("cuBLASLt", (self.folder / "library" / "algorithms.txt").read_text())
+        self.assertFalse((self.folder / "own" / "algorithms.txt").exists())
+        done = self.train("none", "cuda", "--products", "own", status=2)
+        self.assertIn("train.precision: found fp32, expected bf16 with --products own", done.stderr)
+
+    def test_broken_algorithms_are_told_and_replaced(self):
+        self.train("run", "cuda", "--set", "train.checkpoint={every: 10 steps}")
+        algorithms = self.folder / "run" / "algorithms.txt"
+        (self.folder / "run" / "result.json").unlink()
+        newest = max((self.folder / "run" / "checkpoints").iterdir(), key=lambda folder: int(folder.name))
+        self.assertEqual(newest.name, "40")
+        algorithms.write_text("nonsense\n")
+        done = self.train("run", "cuda", "--set", "train.checkpoint={every: 10 steps}")
+        self.assertIn("algorithms.txt: cuBLASLt algorithms: found those of 'nonsense'", done.stderr)
+        self.assertEqual(self.result("run")["status"], "done")
+
     def test_a_sweep_runs_on_the_device(self):
         self.call(0, "sweep", "run", "sweep.yaml", "--output", "sweep", "--device", "cuda")
         results = [json.loads(file.read_text()) for file in (self.folder / "sweep" / "runs").glob("*/result.json")]

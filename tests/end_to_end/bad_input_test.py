@@ -121,6 +121,8 @@ command_case("no subcommand")
 command_case("a file for the output folder", "train", "run.yaml", "--output", "text.txt")
 command_case("no output", "train", "run.yaml")
 command_case("a device that there is not", "train", "run.yaml", "--output", "run", "--device", "gpu")
+command_case("products that there are not", "train", "run.yaml", "--output", "run", "--products", "mine")
+command_case("products of a GPU on the CPU", "train", "run.yaml", "--output", "run", "--device", "cpu", "--products", "own")
 case("no GPU")(lambda folder: minichilla(folder, "train", "run.yaml", "--output", "run", "--device", "cuda",
                                          environment={"CUDA_VISIBLE_DEVICES": "-1"}))
 command_case("a precision that only GPUs have", "train", "run.yaml", "--output", "run", "--device", "cpu", "--set",

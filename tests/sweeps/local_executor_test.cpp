@@ -113,7 +113,7 @@ TEST_F(ExecutorTest, HandsTheTrainerItsArguments) {
   run(sweep_folder(), 1, script("echo \"$@\" > " + arguments.string() + "\n" + publish("done")));
   const std::string folder = run_of(sweep_folder(), 0).string();
   EXPECT_EQ(read_file(arguments),
-            "train " + folder + "/config.yaml --output " + folder + " --device cpu --threads 1 --quiet\n");
+            "train " + folder + "/config.yaml --output " + folder + " --device cpu --products library --threads 1 --quiet\n");
 }
 
 TEST_F(ExecutorTest, KeepsAllWorkersBusyAndNoMore) {
