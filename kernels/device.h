@@ -56,6 +56,8 @@ class Device {
   virtual Buffer allocate(std::size_t bytes) = 0;
   virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* device, std::size_t bytes) = 0;
+  /// Enqueues a copy inside the device's memory; the two do not overlap.
+  virtual void copy(Lane& lane, void* to, const void* from, std::size_t bytes) = 0;
 
   /// Calls `work(lane, task)` for every task in [0, tasks); task i runs on lane i mod lanes(), tasks of a
   /// lane in ascending order. Returns when all are enqueued and ordered before whatever is enqueued next (on

@@ -56,10 +56,13 @@ class CudaDevice final : public Device {
     return buffer;
   }
   void upload(void* device, const void* host, std::size_t bytes) override {
-    copy(device, host, bytes, cudaMemcpyHostToDevice);
+    copy_and_wait(device, host, bytes, cudaMemcpyHostToDevice);
   }
   void download(void* host, const void* device, std::size_t bytes) override {
-    copy(host, device, bytes, cudaMemcpyDeviceToHost);
+    copy_and_wait(host, device, bytes, cudaMemcpyDeviceToHost);
+  }
+  void copy(Lane&, void* to, const void* from, std::size_t bytes) override {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, lane_.stream), "cudaMemcpyAsync");
   }
 
   void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
@@ -87,7 +90,7 @@ class CudaDevice final : public Device {
   }
   /// Several devices may live in one process, and threads have a current one each.
   void use() const { check(cudaSetDevice(ordinal_), "cudaSetDevice"); }
-  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  void copy_and_wait(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
     if (bytes == 0) return;
     use();
     check(cudaMemcpyAsync(to, from, bytes, kind, lane_.stream), "cudaMemcpyAsync");
