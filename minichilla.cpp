@@ -87,6 +87,7 @@ int run(int argc, char** argv) {
   add_predict_command(app, context);
   add_report_command(app, context);
   add_doctor_command(app, context);
+  add_bench_command(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

@@ -74,6 +74,8 @@ class Device {
   /// Both wait for everything that was enqueued, and return when the copy is made.
   virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* device, std::size_t bytes) = 0;
+  /// Enqueues a copy inside the device's memory; the two do not overlap.
+  virtual void copy(Lane& lane, void* to, const void* from, std::size_t bytes) = 0;
 
   /// Host memory, zeroed, that copies from and to the device need not wait for.
   virtual Buffer allocate_host(std::size_t bytes);

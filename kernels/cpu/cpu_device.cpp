@@ -50,6 +50,7 @@ class CpuDevice final : public Device {
   void download(void* host, const void* device, std::size_t bytes) override {
     std::memmove(host, device, bytes);
   }
+  void copy(Lane&, void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
 
   void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override;
   void synchronize() override {}

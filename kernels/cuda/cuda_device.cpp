@@ -124,10 +124,13 @@ class CudaDevice final : public Device {
     return buffer;
   }
   void upload(void* device, const void* host, std::size_t bytes) override {
-    copy(device, host, bytes, cudaMemcpyHostToDevice);
+    copy_and_wait(device, host, bytes, cudaMemcpyHostToDevice);
   }
   void download(void* host, const void* device, std::size_t bytes) override {
-    copy(host, device, bytes, cudaMemcpyDeviceToHost);
+    copy_and_wait(host, device, bytes, cudaMemcpyDeviceToHost);
+  }
+  void copy(Lane&, void* to, const void* from, std::size_t bytes) override {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, lane_.stream), "cudaMemcpyAsync");
   }
 
   Buffer allocate_host(std::size_t bytes) override {
@@ -189,7 +192,7 @@ class CudaDevice final : public Device {
     use();
     check(cudaMemcpyAsync(to, from, bytes, kind, lane_.stream), "cudaMemcpyAsync");
   }
-  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  void copy_and_wait(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
     enqueue_copy(to, from, bytes, kind);
     check(cudaStreamSynchronize(lane_.stream), "cudaStreamSynchronize");
   }

@@ -89,6 +89,7 @@ TEST(CudaTensorCoreGemm, WhatItCannotDoIsRefused) {
 }
 
 TEST(CudaTensorCoreGemm, HasNoBankConflictsAndLoadsWhatItsTilesNeed) {
+  if (!ptxrun::counters_available()) GTEST_SKIP() << "counts memory accesses under ptxrun";
   for (const Layout layout : kLayouts) {
     for (const ProductTile tile : kTiles) {
       const std::uint64_t extent = tile == ProductTile::kLarge ? 128 : 64;
@@ -99,7 +100,6 @@ TEST(CudaTensorCoreGemm, HasNoBankConflictsAndLoadsWhatItsTilesNeed) {
       cuda::TensorCoreGemm(tile).multiply(nullptr, operands.product, operands.device_a.input(),
                                           operands.device_b.input(), c.matrix(), {});
       cuda_succeeds(cudaDeviceSynchronize());
-      if (!ptxrun::counters_available()) GTEST_SKIP() << "no counters on a GPU";
       const ptxrun::Counters counted = ptxrun::read_counters("tensor_core_gemm");
       SCOPED_TRACE(testing::Message() << describe(operands.product) << ", tile " << extent);
       EXPECT_EQ(counted.shared_load.bank_conflicts, 0u);

@@ -95,6 +95,9 @@ class RoundedDevice final : public Device {
   void download(void* host, const void* device, std::size_t bytes) override {
     cpu_->download(host, device, bytes);
   }
+  void copy(Lane& lane, void* to, const void* from, std::size_t bytes) override {
+    cpu_->copy(lane, to, from, bytes);
+  }
   void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
     cpu_->for_each_task(tasks, work);
   }

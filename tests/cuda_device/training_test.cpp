@@ -309,6 +309,17 @@ TEST(CudaDevice, AllocatedMemoryIsZero) {
   EXPECT_EQ(bytes, std::vector<char>(1000, '\0'));
 }
 
+TEST(CudaDevice, CopiesInsideItsMemory) {
+  const std::unique_ptr<Device> device = make_cuda_device(0, Precision::fp32);
+  const std::vector<float> in = {1, -2, 3};
+  const Buffer from = device->allocate(12), to = device->allocate(12);
+  device->upload(from.as<void>(), in.data(), 12);
+  device->for_each_task(1, [&](Lane& lane, int) { device->copy(lane, to.as<void>(), from.as<void>(), 12); });
+  std::vector<float> out(3);
+  device->download(out.data(), to.as<void>(), 12);
+  EXPECT_EQ(out, in);
+}
+
 TEST(CudaDevice, WhatItIsDecidesTheNumericsId) {
   EXPECT_NE(make_cuda_device(0, Precision::fp32)->numerics(),
             make_cuda_device(0, Precision::bf16)->numerics());

@@ -48,6 +48,19 @@ TEST(CpuDevice, UploadAndDownloadCopy) {
   EXPECT_THAT(out, testing::ElementsAre(1, -2, 3));
 }
 
+TEST(CpuDevice, CopiesInsideItsMemory) {
+  const auto device = make_cpu_device(2);
+  const std::vector<std::int32_t> in = {1, -2, 3, 4};
+  const Buffer from = device->allocate(16), to = device->allocate(16);
+  device->upload(from.as<void>(), in.data(), 16);
+  device->for_each_task(2, [&](Lane& lane, int half) {
+    device->copy(lane, to.as<char>() + 8 * half, from.as<char>() + 8 * half, 8);
+  });
+  std::vector<std::int32_t> out(4);
+  device->download(out.data(), to.as<void>(), 16);
+  EXPECT_EQ(out, in);
+}
+
 TEST(CpuDevice, RefusesLessThanOneLane) {
   EXPECT_THROW(make_cpu_device(0), std::invalid_argument);
 }

@@ -167,6 +167,9 @@ class CheckedDevice final : public Device {
   void download(void* host, const void* device, std::size_t bytes) override {
     real_->download(host, device, bytes);
   }
+  void copy(Lane& lane, void* to, const void* from, std::size_t bytes) override {
+    real_->copy(lane, to, from, bytes);
+  }
   void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
     real_->for_each_task(tasks, work);
   }

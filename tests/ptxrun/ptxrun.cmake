@@ -16,7 +16,7 @@ file(GLOB _ptxrun_sources ${PTXRUN_DIR}/runtime/*.cpp)
 add_library(ptxrun_runtime STATIC EXCLUDE_FROM_ALL ${_ptxrun_sources})
 target_include_directories(ptxrun_runtime SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS})
 target_include_directories(ptxrun_runtime PUBLIC ${PTXRUN_DIR}/include)
-target_compile_definitions(ptxrun_runtime PUBLIC PTXRUN)     # so programs can tell, and ptxrun_counters.h counts
+target_compile_definitions(ptxrun_runtime PUBLIC PTXRUN)     # so programs can tell
 target_compile_features(ptxrun_runtime PUBLIC cxx_std_17)
 # Fused and contracted arithmetic only where the PTX says so; registers are read as several types.
 set(PTXRUN_COMPILE_OPTIONS -O2 -ffp-contract=off -fno-strict-aliasing)

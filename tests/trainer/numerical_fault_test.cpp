@@ -51,6 +51,9 @@ class PoisonedDevice : public Device {
   void download(void* host, const void* device, std::size_t bytes) override {
     device_->download(host, device, bytes);
   }
+  void copy(Lane& lane, void* to, const void* from, std::size_t bytes) override {
+    device_->copy(lane, to, from, bytes);
+  }
   void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
     device_->for_each_task(tasks, work);
   }

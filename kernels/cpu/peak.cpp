@@ -1,0 +1,51 @@
+// As many multiply-adds as a core can do: nothing but registers.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/peak.cpp"
+
+#include "kernels/cpu/simd_target.h"
+#include "kernels/cpu_peak.h"
+// Highway's order: what is compiled once per target follows foreach_target.h.
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "kernels/cpu/vectors-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace minichilla::HWY_NAMESPACE {
+
+FmaRun multiply_adds(std::int64_t rounds) {
+  // Two units with a latency of 4 or 5 cycles need 10 sums under way; AVX2 has 16 registers.
+  constexpr int kSums = 12, kEach = 16;
+  Floats sums[kSums];
+#pragma GCC unroll 12
+  for (int i = 0; i < kSums; ++i) sums[i] = splat(static_cast<float>(i));
+  // Their limit is 1: neither infinite nor so small that a processor slows down.
+  const Floats factor = splat(0.5f), term = splat(0.5f);
+  for (std::int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 16
+    for (int repetition = 0; repetition < kEach; ++repetition) {
+#pragma GCC unroll 12
+      for (int i = 0; i < kSums; ++i) sums[i] = hn::MulAdd(sums[i], factor, term);
+    }
+  }
+  Floats total = sums[0];
+#pragma GCC unroll 12
+  for (int i = 1; i < kSums; ++i) total = hn::Add(total, sums[i]);
+  return {2.0 * kSums * kEach * static_cast<double>(kLanes) * static_cast<double>(rounds), sum_lanes(total)};
+}
+
+}  // namespace minichilla::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace minichilla {
+namespace {
+
+HWY_EXPORT(multiply_adds);
+
+}  // namespace
+
+FmaRun run_multiply_adds(std::int64_t rounds) {
+  return HWY_DYNAMIC_DISPATCH(multiply_adds)(rounds);
+}
+
+}  // namespace minichilla
+#endif

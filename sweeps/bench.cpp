@@ -1,0 +1,180 @@
+#include "sweeps/bench.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <stdexcept>
+
+#include "kernels/cpu_peak.h"
+#include "kernels/error.h"
+#include "kernels/ops.h"
+#include "model/flops.h"
+#include "sweeps/bench_operations.h"
+#include "sweeps/random_arrays.h"
+#include "sweeps/text_table.h"
+#include "trainer/training_step.h"
+
+namespace minichilla {
+namespace {
+
+/// Every share depends on the peaks, so they get more time than others.
+constexpr double kPeakPatience = 4;
+
+bool is_cpu(const Device& device) {
+  return device.name() == "cpu";
+}
+
+/// Work of all lanes at once, each its part n times.
+Timing time_lanes(Device& device, double seconds, int tasks, const std::function<void(Lane&, int)>& work) {
+  return time_repetitions(seconds, [&](std::int64_t repetitions) {
+    device.for_each_task(tasks, [&](Lane& lane, int task) {
+      for (std::int64_t i = 0; i < repetitions; ++i) work(lane, task);
+    });
+    device.synchronize();
+  });
+}
+
+Timing time_operation(Device& device, double seconds, const BenchOperation& operation) {
+  if (!operation.streams) return time_lanes(device, seconds, operation.tasks, operation.enqueue);
+  return time_repetitions(seconds, [&](std::int64_t repetitions) {
+    for (std::int64_t i = 0; i < repetitions; ++i) device.for_each_task(operation.tasks, operation.enqueue);
+    device.synchronize();
+  });
+}
+
+void measure_multiply_adds(Device& device, double seconds, Peak& peak) {
+  constexpr std::int64_t kRounds = 1000;
+  std::vector<float> values(static_cast<std::size_t>(device.lanes()));
+  const Timing timing = time_lanes(device, seconds, device.lanes(), [&](Lane& lane, int) {
+    values[static_cast<std::size_t>(lane.index())] += run_multiply_adds(kRounds).last_value;
+  });
+  if (!std::isfinite(values[0])) throw std::logic_error("multiply-adds that must go to 1 did not");
+  peak.flops_per_s = run_multiply_adds(kRounds).flops * device.lanes() / timing.best_s;
+  peak.flops_of = "fp32 multiply-adds in registers";
+}
+
+/// Of squares that double from 256 until one takes a good part of the time, or is as large as products of
+/// large models.
+void measure_largest_product(Device& device, double seconds, Peak& peak) {
+  constexpr int kSmallest = 256, kLargest = 8192;
+  const Operations& ops = device.operations();
+  peak.flops_per_s = 0;
+  for (int width = kSmallest; width <= kLargest; width *= 2) {
+    RandomArrays random(device);
+    const std::int64_t size = std::int64_t{width} * width;
+    const Buffer x = random.activations(size), weight = random.activations(size),
+                 y = random.activations(size), bias = random.floats(width);
+    const Timing timing = time_lanes(device, seconds, 1, [&](Lane& lane, int) {
+      ops.linear(lane, {width, width, width}, x.as<Activation>(), weight.as<Activation>(), bias.as<float>(),
+                 y.as<Activation>(), nullptr);
+    });
+    const double flops_per_s = 2 * std::pow(width, 3) / timing.best_s;
+    if (flops_per_s > peak.flops_per_s) {
+      peak.flops_per_s = flops_per_s;
+      peak.flops_of = "matrix product of " + std::to_string(width) + "³";
+    }
+    if (timing.best_s > seconds / 4) return;
+  }
+}
+
+void measure_copy(Device& device, const BenchOptions& options, Peak& peak) {
+  const std::size_t each = options.copied_bytes / static_cast<std::size_t>(device.lanes());
+  std::vector<Buffer> from, to;
+  for (int lane = 0; lane < device.lanes(); ++lane) {
+    from.push_back(device.allocate(each));
+    to.push_back(device.allocate(each));
+  }
+  const Timing timing =
+      time_lanes(device, kPeakPatience * options.seconds, device.lanes(), [&](Lane& lane, int task) {
+        const auto i = static_cast<std::size_t>(task);
+        device.copy(lane, to[i].as<void>(), from[i].as<void>(), each);
+      });
+  peak.bytes_per_s = 2 * static_cast<double>(each) * device.lanes() / timing.best_s;
+  peak.bytes_of = "copy of " + format_bytes(each * static_cast<std::size_t>(device.lanes()));
+}
+
+StepFigure measure_step(Device& device, double seconds, const BenchShape& shape) {
+  RunConfig config;
+  config.model = shape.model();
+  config.train.batch_tokens = std::int64_t{shape.batch} * shape.context;
+  config.train.micro_batch = shape.micro_batch(device);
+  config.train.gradient_slots = std::min(device.lanes(), shape.batch / config.train.micro_batch);
+  TrainingStep step(config, shape.vocabulary, device);
+  step.initialise(1);
+  const std::vector<std::int32_t> ids = random_ids(config.train.batch_tokens, shape.vocabulary);
+  const Timing timing = time_repetitions(seconds, [&](std::int64_t repetitions) {
+    // A rate of zero keeps the weights where they are, however often the step is repeated.
+    for (std::int64_t i = 0; i < repetitions; ++i) step.run(ids, ids, 0.0, 1);
+  });
+  const auto tokens = static_cast<double>(config.train.batch_tokens);
+  return {shape.name,
+          timing,
+          config.train.micro_batch,
+          config.train.gradient_slots,
+          tokens,
+          tokens * flops_per_token(config.model, shape.vocabulary).flops};
+}
+
+}  // namespace
+
+ModelConfig BenchShape::model() const {
+  ModelConfig config;
+  config.n_layers = layers;
+  config.d_model = width;
+  config.n_heads = heads;
+  config.context_length = context;
+  return resolved(config);
+}
+
+int BenchShape::micro_batch(const Device& device) const {
+  if (!is_cpu(device)) return batch;
+  // Work for every lane, in micro-batches that divide the batch.
+  const auto share = static_cast<unsigned>(std::max(1, batch / device.lanes()));
+  return std::min(cpu_micro_batch, static_cast<int>(std::bit_floor(share)));
+}
+
+std::vector<BenchShape> bench_shapes() {
+  const auto shape = [](const char* name, int L, int H, int C, int T, int V, int batch, int cpu_micro_batch) {
+    return BenchShape{name, L, H, C, T, V, batch, cpu_micro_batch};
+  };
+  return {shape("S", 3, 4, 64, 128, 256, 16, 4), shape("M", 4, 4, 128, 256, 1024, 8, 2),
+          shape("L", 6, 8, 256, 256, 4096, 8, 2), shape("124M", 12, 12, 768, 1024, 50257, 16, 1)};
+}
+
+DeviceFigures bench(Device& device, const BenchOptions& options) {
+  const std::string where = is_cpu(device) ? ", " + counted(device.lanes(), "thread") : "";
+  const auto begin = [&](const std::string& what) {
+    if (options.on_progress) options.on_progress("measuring " + what + where);
+  };
+  DeviceFigures figures{device.name(), device.numerics(), device.lanes(), {}, {}, {}};
+  if (options.peak) {
+    Peak peak{};
+    begin("the peak");
+    if (is_cpu(device)) {
+      measure_multiply_adds(device, kPeakPatience * options.seconds, peak);
+    } else {
+      measure_largest_product(device, options.seconds, peak);
+    }
+    begin("memory");
+    measure_copy(device, options, peak);
+    figures.peak = peak;
+  }
+  for (const BenchShape& shape : options.shapes) {
+    if (!options.operations) break;
+    const BenchOperations operations(device, shape);
+    for (const BenchOperation& operation : operations.all()) {
+      begin(shape.name + ": " + operation.name + " " + operation.pass);
+      figures.operations.push_back({shape.name, operation.name, operation.pass,
+                                    time_operation(device, options.seconds, operation), operation.flops,
+                                    operation.bytes});
+    }
+  }
+  for (const BenchShape& shape : options.shapes) {
+    if (!options.steps) break;
+    begin(shape.name + ": training steps");
+    figures.steps.push_back(measure_step(device, options.seconds, shape));
+  }
+  return figures;
+}
+
+}  // namespace minichilla

@@ -1,0 +1,20 @@
+#include "kernels/cpu_peak.h"
+
+#include <gtest/gtest.h>
+
+namespace minichilla {
+namespace {
+
+TEST(CpuPeak, CountsTheMultiplyAddsThatItDoes) {
+  const FmaRun none = run_multiply_adds(0), one = run_multiply_adds(1), many = run_multiply_adds(1000);
+  EXPECT_EQ(none.flops, 0);
+  const auto vector = static_cast<int>(one.flops) / (2 * 12 * 16);
+  EXPECT_EQ(one.flops, 2.0 * 12 * 16 * vector);
+  EXPECT_EQ(many.flops, 1000 * one.flops);
+  // Each of the 12 sums begins at its number, and x/2 + 1/2 goes to 1.
+  EXPECT_EQ(none.last_value, static_cast<float>(vector * 66));
+  EXPECT_EQ(many.last_value, static_cast<float>(vector * 12));
+}
+
+}  // namespace
+}  // namespace minichilla
