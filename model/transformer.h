@@ -9,6 +9,7 @@
 #include "kernels/device.h"
 #include "model/config.h"
 #include "model/parameters.h"
+#include "model/recompute.h"
 
 namespace minichilla {
 
@@ -22,7 +23,7 @@ struct ModelMemory {
 
 /// The plan without the model: `lanes` arenas, K gradient slots.
 ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
-                         int lanes, Device& device);
+                         int lanes, const Device& device, Recompute recompute = {});
 
 class Transformer {
  public:
@@ -33,7 +34,8 @@ class Transformer {
   using OnReady = std::function<void(ElementRange)>;
 
   /// `config` is resolved(); B = micro_batch sequences per call; K = gradient_slots.
-  Transformer(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots, Device& device);
+  Transformer(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots, Device& device,
+              Recompute recompute = {});
   ~Transformer();
 
   const ModelConfig& config() const;

@@ -45,8 +45,8 @@ std::int64_t tail_steps(std::int64_t steps) {
   return (steps + 19) / 20;
 }
 
-/// The config on disk must be the one that is asked for, but for where the corpus lies and how often to
-/// checkpoint.
+/// The config on disk must be the one that is asked for, but for where the corpus lies, how often to
+/// checkpoint and what to recompute.
 void check_same_config(const RunConfig& config, const std::filesystem::path& run) {
   if (!path_exists(run / "config.yaml")) return;
   const auto difference = first_difference(config, read_run_config(run));

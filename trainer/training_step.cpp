@@ -41,7 +41,8 @@ std::string non_finite_in(const ParameterTable& table, const std::vector<float>&
 
 TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& device)
     : device_(device),
-      model_(config.model, vocabulary, config.train.micro_batch, config.train.gradient_slots, device),
+      model_(config.model, vocabulary, config.train.micro_batch, config.train.gradient_slots, device,
+             recompute_of(config.train.recompute)),
       flat_size_(model_.parameters().flat_size()),
       micro_tokens_(std::int64_t{config.train.micro_batch} * config.model.context_length),
       gradient_slots_(config.train.gradient_slots),

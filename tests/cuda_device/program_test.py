@@ -78,6 +78,14 @@ class Program(unittest.TestCase):
         self.assertEqual([result["status"] for result in results], ["done", "done"])
         self.assertEqual({result["device"] for result in results}, {"cuda"})
 
+    def test_recomputation_changes_no_bits(self):
+        self.train("kept", "cuda", "--set", "train.precision=bf16")
+        self.train("again", "cuda", "--set", "train.precision=bf16", "--set", "train.recompute=[norms, mlp]")
+        weights = [(self.folder / run / "checkpoints" / "40" / "model.safetensors").read_bytes()
+                   for run in ("kept", "again")]
+        self.assertEqual(*weights)
+        self.assertEqual(self.result("kept")["run_id"], self.result("again")["run_id"])
+
     def test_the_dry_run_counts_the_devices_bytes(self):
         def memory(precision):
             plan = self.call(0, "train", "run.yaml", "--device", "cuda", "--dry-run", "--json", "-", "--set",

@@ -103,6 +103,7 @@ class CudaTraining : public CudaModel {
   RunConfig config() const {
     RunConfig config = tiny_config();
     config.train.precision = name_of(GetParam());
+    config.train.recompute = recompute_;
     return resolved(config, corpus_);
   }
   double step(TrainingStep& step, std::int64_t number) const {
@@ -113,16 +114,17 @@ class CudaTraining : public CudaModel {
     EXPECT_EQ(state.finite, 1);
     return state.loss_sum / 128;
   }
-  Training train(Device& device) const {
+  Training train(Device& device, std::int64_t steps = kSteps) const {
     TrainingStep training(config(), MemoryCorpus::kVocabulary, device);
     training.initialise(1);
     Training result;
-    for (std::int64_t number = 1; number <= kSteps; ++number) result.losses.push_back(step(training, number));
+    for (std::int64_t number = 1; number <= steps; ++number) result.losses.push_back(step(training, number));
     result.arrays = training.download();
     return result;
   }
 
   MemoryCorpus corpus_{4000, 300};
+  std::vector<std::string> recompute_;
 };
 
 TEST_P(CudaTraining, FollowsTheCpuForTwentySteps) {
@@ -151,6 +153,20 @@ TEST_P(CudaTraining, SavedAndLoadedInTheMiddleTheBitsAreTheSame) {
     EXPECT_EQ(step(second, number), whole.losses[static_cast<std::size_t>(number - 1)]) << number;
   }
   EXPECT_EQ(second.download().weights, whole.arrays.weights);
+}
+
+TEST_P(CudaTraining, RecomputationChangesNoBits) {
+  const std::unique_ptr<Device> device = cuda();
+  const Training kept = train(*device, 4);
+  for (const std::vector<std::string>& names :
+       {std::vector<std::string>{"norms"}, {"mlp"}, {"norms", "mlp"}}) {
+    recompute_ = names;
+    const Training again = train(*device, 4);
+    EXPECT_EQ(again.losses, kept.losses);
+    EXPECT_EQ(again.arrays.weights, kept.arrays.weights);
+    EXPECT_EQ(again.arrays.first_moment, kept.arrays.first_moment);
+    EXPECT_EQ(again.arrays.second_moment, kept.arrays.second_moment);
+  }
 }
 
 TEST_P(CudaTraining, EvaluationIsThatOfTheCpu) {
