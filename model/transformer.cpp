@@ -71,6 +71,10 @@ std::size_t compute_weight_bytes(const ParameterTable& table, const Operations& 
   return each == sizeof(float) ? 0 : static_cast<std::size_t>(table.flat_size()) * each;
 }
 
+std::size_t loss_bytes(int gradient_slots) {
+  return static_cast<std::size_t>(gradient_slots) * sizeof(double);
+}
+
 }  // namespace
 
 ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
@@ -80,9 +84,9 @@ ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_ba
   const Activations activations(config, vocabulary, micro_batch, recompute, device.operations());
   return {.weights = flat,
           .gradients = flat * static_cast<std::size_t>(gradient_slots),
-          .moments = 2 * flat,
           .compute_weights = compute_weight_bytes(table, device.operations()),
-          .activations = activations.plan().bytes() * static_cast<std::size_t>(lanes)};
+          .activations = activations.plan().bytes() * static_cast<std::size_t>(lanes),
+          .losses = loss_bytes(gradient_slots)};
 }
 
 /// Shapes as in kernels/ops.h; the residual stream is what the norms' sums hold.
@@ -101,7 +105,7 @@ struct Transformer::Implementation {
         activations(model, V, micro_batch, recompute, ops),
         weights(on.allocate(flat_bytes(table))),
         compute_weights(on.allocate(compute_weight_bytes(table, ops))),
-        losses(on.allocate(static_cast<std::size_t>(K) * sizeof(double))) {
+        losses(on.allocate(loss_bytes(K))) {
     for (int slot = 0; slot < K; ++slot) gradients.push_back(on.allocate(flat_bytes(table)));
     for (int lane = 0; lane < on.lanes(); ++lane) arenas.push_back(on.allocate(activations.plan().bytes()));
   }

@@ -39,6 +39,13 @@ std::string non_finite_in(const ParameterTable& table, const std::vector<float>&
 
 }  // namespace
 
+TrainingStepMemory training_step_memory(const RunConfig& config, std::int64_t flat_size) {
+  return {.batch = static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t),
+          .moment = bytes_of_floats(flat_size),
+          .partials = static_cast<std::size_t>(norm_blocks(flat_size)) * sizeof(double),
+          .state = sizeof(StepState)};
+}
+
 TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& device)
     : device_(device),
       model_(config.model, vocabulary, config.train.micro_batch, config.train.gradient_slots, device,
@@ -52,13 +59,13 @@ TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& devi
       optimizer_tasks_(
           optimizer_tasks(config.train.optimizer, model_.parameters(), device.elements_per_task())),
       chunks_(chunks(flat_size_, device.elements_per_task())) {
-  const std::size_t batch_bytes = static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t);
-  tokens_ = device.allocate(batch_bytes);
-  targets_ = device.allocate(batch_bytes);
-  first_moment_ = device.allocate(bytes_of_floats(flat_size_));
-  second_moment_ = device.allocate(bytes_of_floats(flat_size_));
-  partials_ = device.allocate(static_cast<std::size_t>(norm_blocks(flat_size_)) * sizeof(double));
-  state_ = device.allocate(sizeof(StepState));
+  const TrainingStepMemory bytes = training_step_memory(config, flat_size_);
+  tokens_ = device.allocate(bytes.batch);
+  targets_ = device.allocate(bytes.batch);
+  first_moment_ = device.allocate(bytes.moment);
+  second_moment_ = device.allocate(bytes.moment);
+  partials_ = device.allocate(bytes.partials);
+  state_ = device.allocate(bytes.state);
   for (int slot = 0; slot < gradient_slots_; ++slot) slots_.push_back(model_.gradient_slot(slot));
 }
 

@@ -153,7 +153,7 @@ class CudaOperations final : public Operations {
 
   static void* allocate_workspace() {
     void* memory = nullptr;
-    if (cudaMalloc(&memory, CublasLtGemm::kWorkspaceBytes) != cudaSuccess) {
+    if (cudaMalloc(&memory, workspace_bytes()) != cudaSuccess) {
       cudaGetLastError();
       throw std::bad_alloc();
     }
@@ -191,6 +191,10 @@ void CudaOperations<Real>::classifier(Lane& lane, ClassifierShape shape, const A
 }
 
 }  // namespace
+
+std::size_t workspace_bytes() {
+  return CublasLtGemm::kWorkspaceBytes;
+}
 
 std::unique_ptr<Operations> make_operations(Precision precision) {
   if (precision == Precision::bf16)

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <memory>
 
 #include "kernels/device.h"
@@ -18,5 +19,7 @@ struct CudaLane : Lane {
 
 /// Of the current device; they belong to it and take CudaLanes alone.
 std::unique_ptr<Operations> make_operations(Precision precision);
+/// Device memory that they allocate for themselves.
+std::size_t workspace_bytes();
 
 }  // namespace minichilla::cuda

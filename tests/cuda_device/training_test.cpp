@@ -7,9 +7,11 @@
 #include "kernels/cuda_device.h"
 #include "tests/cuda_device/rounded_device.h"
 #include "tests/model/model_case.h"
+#include "tests/trainer/counting_device.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/batch_sampler.h"
 #include "trainer/evaluate.h"
+#include "trainer/run_memory.h"
 #include "trainer/training_step.h"
 
 namespace minichilla {
@@ -167,6 +169,33 @@ TEST_P(CudaTraining, RecomputationChangesNoBits) {
     EXPECT_EQ(again.arrays.first_moment, kept.arrays.first_moment);
     EXPECT_EQ(again.arrays.second_moment, kept.arrays.second_moment);
   }
+}
+
+TEST_P(CudaTraining, ARunTakesTheBytesThatWereCounted) {
+  const TemporaryFolder folder;
+  for (const std::vector<std::string>& names : {std::vector<std::string>{}, {"norms", "mlp"}}) {
+    recompute_ = names;
+    CountingDevice device(cuda());
+    RunConfig run = config();
+    run.train.tokens = 2 * 128;
+    TrainContext context{device, corpus_};
+    const auto name = std::to_string(names.size());
+    EXPECT_EQ(minichilla::train(run, context, folder / name, StopToken()).kind, Outcome::Kind::done);
+    const RunMemory memory = run_memory(run, MemoryCorpus::kVocabulary, device);
+    EXPECT_EQ(memory.total(), device.allocated + device.workspace_bytes());
+  }
+}
+
+TEST_P(CudaTraining, FreeMemoryFallsByTheBytesThatWereCounted) {
+  const std::unique_ptr<Device> first = cuda();
+  const std::uint64_t before = *first->free_memory();
+  const std::unique_ptr<Device> second = cuda();
+  TrainingStep training(config(), MemoryCorpus::kVocabulary, *second);
+  const Evaluator evaluator(config(), corpus_.split("val"), training.model(), *second);
+  const std::uint64_t taken = before - *first->free_memory();
+  const std::size_t counted = run_memory(config(), MemoryCorpus::kVocabulary, *second).total();
+  EXPECT_GE(taken, counted);
+  EXPECT_LT(taken, counted + (std::size_t{64} << 20)) << "memory comes in pages, at most 2 MiB each";
 }
 
 TEST_P(CudaTraining, EvaluationIsThatOfTheCpu) {
