@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace minichilla {
@@ -71,6 +72,10 @@ class Device {
 
   /// Throws std::bad_alloc when the device has no such memory left.
   virtual Buffer allocate(std::size_t bytes) = 0;
+  /// Bytes of its memory that its operations hold beside what allocate() gives: a library's workspace.
+  virtual std::size_t workspace_bytes() const { return 0; }
+  /// Bytes that allocate() could still give now, as far as the system knows.
+  virtual std::optional<std::uint64_t> free_memory() const { return std::nullopt; }
   /// Both wait for everything that was enqueued, and return when the copy is made.
   virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* device, std::size_t bytes) = 0;

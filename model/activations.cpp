@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
+#include <tuple>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -10,6 +13,11 @@ namespace {
 
 /// The operations of a layer's forward pass, in order.
 enum LayerStep { kNorm1, kQkv, kAttention, kProjection, kNorm2, kExpand, kContract, kLayerSteps };
+
+/// The moments of a pass in which a tensor is first and last used.
+struct Uses {
+  int first, last;
+};
 
 std::size_t bytes(std::int64_t count, std::size_t each) {
   return static_cast<std::size_t>(count) * each;
@@ -44,8 +52,9 @@ class Activations::Clock {
   int layers_;
 };
 
-Activations::Activations(const ModelConfig& config, int vocabulary, int micro_batch,
-                         const Operations& operations) {
+Activations::Activations(const ModelConfig& config, int vocabulary, int micro_batch, Recompute recompute,
+                         const Operations& operations)
+    : recompute_(recompute) {
   const std::int64_t M = static_cast<std::int64_t>(micro_batch) * config.context_length, C = config.d_model;
   if (M > std::numeric_limits<int>::max()) {
     throw InputError("train.micro_batch: found " + std::to_string(micro_batch) + " sequences of " +
@@ -93,12 +102,19 @@ void Activations::declare_layer(int index, const Clock& clock, const ModelConfig
   const auto statistic = [&](const char* name, std::int64_t count, int first_use, int last_use) {
     return declare(name, bytes(count, sizeof(float)), first_use, last_use);
   };
+  // What both passes use: one place that is kept between them, or one for each.
+  const auto tensors = [&](const char* name, std::int64_t count, Uses forward, Uses backward, bool again) {
+    const Id kept = tensor(name, count, forward.first, again ? forward.last : backward.last);
+    const std::string name_again = std::string(name) + "_again";
+    return std::pair(kept, again ? tensor(name_again.c_str(), count, backward.first, backward.last) : kept);
+  };
 
   Layer& layer = layers_[static_cast<std::size_t>(index)];
   layer.input = tensor("input", M * C, index == 0 ? clock.embed() : at(kNorm1), back(kNorm1));
   layer.mean1 = statistic("mean1", M, at(kNorm1), back(kNorm1));
   layer.rstd1 = statistic("rstd1", M, at(kNorm1), back(kNorm1));
-  layer.normed1 = tensor("normed1", M * C, at(kNorm1), back(kQkv));
+  std::tie(layer.normed1, layer.backward.normed1) =
+      tensors("normed1", M * C, {at(kNorm1), at(kQkv)}, {back(kQkv), back(kQkv)}, recompute_.norms);
   layer.qkv = tensor("qkv", M * 3 * HD, at(kQkv), back(kAttention));
   layer.attended = tensor("attended", M * HD, at(kAttention), back(kAttention));
   layer.log_sum_exp = statistic("log_sum_exp", M * H, at(kAttention), back(kAttention));
@@ -106,9 +122,14 @@ void Activations::declare_layer(int index, const Clock& clock, const ModelConfig
   layer.middle = tensor("middle", M * C, at(kNorm2), back(kNorm2));
   layer.mean2 = statistic("mean2", M, at(kNorm2), back(kNorm2));
   layer.rstd2 = statistic("rstd2", M, at(kNorm2), back(kNorm2));
-  layer.normed2 = tensor("normed2", M * C, at(kNorm2), back(kExpand));
-  layer.gelu_input = tensor("gelu_input", M * F, at(kExpand), back(kContract));
-  layer.expanded = tensor("expanded", M * F, at(kExpand), back(kContract));
+  const LayerStep needs_normed2 = recompute_.mlp ? kContract : kExpand;
+  std::tie(layer.normed2, layer.backward.normed2) = tensors(
+      "normed2", M * C, {at(kNorm2), at(kExpand)}, {back(needs_normed2), back(kExpand)}, recompute_.norms);
+  const Uses contracting{back(kContract), back(kContract)};
+  std::tie(layer.gelu_input, layer.backward.gelu_input) =
+      tensors("gelu_input", M * F, {at(kExpand), at(kExpand)}, contracting, recompute_.mlp);
+  std::tie(layer.expanded, layer.backward.expanded) =
+      tensors("expanded", M * F, {at(kExpand), at(kContract)}, contracting, recompute_.mlp);
   layer.contracted = tensor("contracted", M * C, at(kContract), clock.layer(index + 1, kNorm1));
   layer.d_gelu_input = tensor("d_gelu_input", M * F, back(kContract), back(kExpand));
   layer.d_normed2 = tensor("d_normed2", M * C, back(kExpand), back(kNorm2));

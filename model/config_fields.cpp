@@ -293,6 +293,21 @@ void ConfigReader::choices(const char* key, std::vector<std::string>& values,
   }
 }
 
+void ConfigReader::some_of(const char* key, std::vector<std::string>& values,
+                           const std::vector<std::string>& valid) {
+  const YAML::Node node = take(key);
+  if (!node) return;
+  values.clear();
+  if (node.IsSequence() && node.size() == 0) return;
+  for (const auto& [item, name] : read_items(node, key)) {
+    const std::string value = read_scalar(item, name);
+    check_choice(item, name, value, valid);
+    if (std::find(values.begin(), values.end(), value) != values.end())
+      fail(item, name, "found " + quote(value) + " a second time, expected once");
+    values.push_back(value);
+  }
+}
+
 void ConfigReader::numbers(const char* key, std::vector<double>& values, double minimum, double maximum) {
   if (const YAML::Node node = take(key)) {
     values.clear();
@@ -328,7 +343,11 @@ void ConfigWriter::fail(const char* key, const std::string& message) const {
 }
 
 void ConfigWriter::list(const char* key, const std::vector<std::string>& values) {
-  if (values.empty()) return;
+  if (!values.empty()) some_of(key, values, {});
+}
+
+void ConfigWriter::some_of(const char* key, const std::vector<std::string>& values,
+                           const std::vector<std::string>&) {
   YAML::Node list(YAML::NodeType::Sequence);
   for (const std::string& value : values) list.push_back(value);
   list.SetStyle(YAML::EmitterStyle::Flow);

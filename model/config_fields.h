@@ -62,6 +62,8 @@ class ConfigReader {
   /// A list of at least one scalar, or a single scalar.
   void texts(const char* key, std::vector<std::string>& values);
   void choices(const char* key, std::vector<std::string>& values, const std::vector<std::string>& valid);
+  /// A list of any number of choices, [] included, each at most once; or a single scalar.
+  void some_of(const char* key, std::vector<std::string>& values, const std::vector<std::string>& valid);
   void numbers(const char* key, std::vector<double>& values, double minimum, double maximum);
   void numbers(const char* key, std::vector<std::int64_t>& values, std::int64_t minimum,
                std::int64_t maximum);
@@ -129,8 +131,8 @@ class ConfigReader {
   std::vector<std::string> known_;
 };
 
-/// Writes one YAML map with every described key, in the order of the description. Empty lists are left out:
-/// absent is how they read.
+/// Writes one YAML map with every described key, in the order of the description. Empty lists that read only
+/// as absent are left out.
 class ConfigWriter {
  public:
   template <class Number>
@@ -151,6 +153,7 @@ class ConfigWriter {
   void choices(const char* key, const std::vector<std::string>& values, const std::vector<std::string>&) {
     list(key, values);
   }
+  void some_of(const char* key, const std::vector<std::string>& values, const std::vector<std::string>&);
   void numbers(const char* key, const std::vector<double>& values, double, double);
   void numbers(const char* key, const std::vector<std::int64_t>& values, std::int64_t, std::int64_t);
   template <class T, class Parse, class Format>

@@ -71,24 +71,30 @@ std::size_t compute_weight_bytes(const ParameterTable& table, const Operations& 
   return each == sizeof(float) ? 0 : static_cast<std::size_t>(table.flat_size()) * each;
 }
 
+std::size_t loss_bytes(int gradient_slots) {
+  return static_cast<std::size_t>(gradient_slots) * sizeof(double);
+}
+
 }  // namespace
 
 ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
-                         int lanes, Device& device) {
-  const std::size_t flat = flat_bytes(ParameterTable(config, vocabulary));
-  const Activations activations(config, vocabulary, micro_batch, device.operations());
+                         int lanes, const Device& device, Recompute recompute) {
+  const ParameterTable table(config, vocabulary);
+  const std::size_t flat = flat_bytes(table);
+  const Activations activations(config, vocabulary, micro_batch, recompute, device.operations());
   return {.weights = flat,
           .gradients = flat * static_cast<std::size_t>(gradient_slots),
-          .moments = 2 * flat,
-          .compute_weights = compute_weight_bytes(ParameterTable(config, vocabulary), device.operations()),
-          .activations = activations.plan().bytes() * static_cast<std::size_t>(lanes)};
+          .compute_weights = compute_weight_bytes(table, device.operations()),
+          .activations = activations.plan().bytes() * static_cast<std::size_t>(lanes),
+          .losses = loss_bytes(gradient_slots)};
 }
 
 /// Shapes as in kernels/ops.h; the residual stream is what the norms' sums hold.
 struct Transformer::Implementation {
   class Pass;
 
-  Implementation(const ModelConfig& model, int V, int micro_batch, int gradient_slots, Device& on)
+  Implementation(const ModelConfig& model, int V, int micro_batch, int gradient_slots, Device& on,
+                 Recompute recompute)
       : config(model),
         vocabulary(V),
         B(micro_batch),
@@ -96,10 +102,10 @@ struct Transformer::Implementation {
         ops(on.operations()),
         table(model, V),
         offsets(table, model.n_layers),
-        activations(model, V, micro_batch, ops),
+        activations(model, V, micro_batch, recompute, ops),
         weights(on.allocate(flat_bytes(table))),
         compute_weights(on.allocate(compute_weight_bytes(table, ops))),
-        losses(on.allocate(static_cast<std::size_t>(K) * sizeof(double))) {
+        losses(on.allocate(loss_bytes(K))) {
     for (int slot = 0; slot < K; ++slot) gradients.push_back(on.allocate(flat_bytes(table)));
     for (int lane = 0; lane < on.lanes(); ++lane) arenas.push_back(on.allocate(activations.plan().bytes()));
   }
@@ -149,6 +155,9 @@ class Transformer::Implementation::Pass {
 
  private:
   void forward_layer(int index);
+  void expand(int index, Activations::Id normed2, Activations::Id expanded, Activations::Id gelu_input);
+  void recompute_normed1(int index);
+  void recompute_normed2(int index);
   void backward_mlp(int index, float* gradient);
   void backward_attention(int index, float* gradient);
 
@@ -206,10 +215,32 @@ void Transformer::Implementation::Pass::forward_layer(int index) {
               at(a.projected), nullptr);
   ops_.add_norm(lane_, M, C, at(a.input), at(a.projected), weight(w.norm2_weight), weight(w.norm2_bias),
                 at(a.middle), at(a.normed2), statistic(a.mean2), statistic(a.rstd2));
-  ops_.linear(lane_, linear(C, F), at(a.normed2), matrix(w.expand_weight), weight(w.expand_bias),
-              at(a.expanded), at(a.gelu_input));
+  expand(index, a.normed2, a.expanded, a.gelu_input);
   ops_.linear(lane_, linear(F, C), at(a.expanded), matrix(w.contract_weight), weight(w.contract_bias),
               at(a.contracted), nullptr);
+}
+
+void Transformer::Implementation::Pass::expand(int index, Activations::Id normed2, Activations::Id expanded,
+                                               Activations::Id gelu_input) {
+  const LayerOffsets& w = offsets(index);
+  ops_.linear(lane_, linear(model_.C(), model_.F()), at(normed2), matrix(w.expand_weight),
+              weight(w.expand_bias), at(expanded), at(gelu_input));
+}
+
+void Transformer::Implementation::Pass::recompute_normed1(int index) {
+  const LayerOffsets& w = offsets(index);
+  const Activations::Layer& a = acts_.layer(index);
+  ops_.add_norm(lane_, model_.M(), model_.C(), at(a.input), nullptr, weight(w.norm1_weight),
+                weight(w.norm1_bias), nullptr, at(a.backward.normed1), statistic(a.mean1),
+                statistic(a.rstd1));
+}
+
+void Transformer::Implementation::Pass::recompute_normed2(int index) {
+  const LayerOffsets& w = offsets(index);
+  const Activations::Layer& a = acts_.layer(index);
+  ops_.add_norm(lane_, model_.M(), model_.C(), at(a.middle), nullptr, weight(w.norm2_weight),
+                weight(w.norm2_bias), nullptr, at(a.backward.normed2), statistic(a.mean2),
+                statistic(a.rstd2));
 }
 
 void Transformer::Implementation::Pass::classify(const std::int32_t* targets, float loss_scale,
@@ -246,12 +277,16 @@ void Transformer::Implementation::Pass::backward_mlp(int index, float* gradient)
   const LayerOffsets& w = offsets(index);
   const Activations::Layer& a = acts_.layer(index);
   Activation* const d_stream = at(acts_.d_stream);
-  ops_.linear_backward(lane_, linear(F, C), at(a.expanded), matrix(w.contract_weight), d_stream,
-                       at(a.gelu_input), at(a.d_gelu_input), gradient + w.contract_weight,
+  const Recompute again = acts_.recompute();
+  if (again.norms && again.mlp) recompute_normed2(index);
+  if (again.mlp) expand(index, a.backward.normed2, a.backward.expanded, a.backward.gelu_input);
+  ops_.linear_backward(lane_, linear(F, C), at(a.backward.expanded), matrix(w.contract_weight), d_stream,
+                       at(a.backward.gelu_input), at(a.d_gelu_input), gradient + w.contract_weight,
                        gradient + w.contract_bias, scratch(acts_.backward_scratch));
-  ops_.linear_backward(lane_, linear(C, F), at(a.normed2), matrix(w.expand_weight), at(a.d_gelu_input),
-                       nullptr, at(a.d_normed2), gradient + w.expand_weight, gradient + w.expand_bias,
-                       scratch(acts_.backward_scratch));
+  if (again.norms && !again.mlp) recompute_normed2(index);  // no sooner than its place is free
+  ops_.linear_backward(lane_, linear(C, F), at(a.backward.normed2), matrix(w.expand_weight),
+                       at(a.d_gelu_input), nullptr, at(a.d_normed2), gradient + w.expand_weight,
+                       gradient + w.expand_bias, scratch(acts_.backward_scratch));
   ops_.add_norm_backward(lane_, M, C, at(a.d_normed2), d_stream, at(a.middle), statistic(a.mean2),
                          statistic(a.rstd2), weight(w.norm2_weight), d_stream, gradient + w.norm2_weight,
                          gradient + w.norm2_bias, scratch(acts_.backward_scratch));
@@ -268,8 +303,9 @@ void Transformer::Implementation::Pass::backward_attention(int index, float* gra
   ops_.attention_backward(lane_, model_.attention_shape(index), at(a.qkv), at(a.attended),
                           statistic(a.log_sum_exp), at(a.d_attended), at(a.d_qkv),
                           scratch(a.attention_backward_scratch));
-  ops_.linear_backward(lane_, linear(C, 3 * HD), at(a.normed1), matrix(w.qkv_weight), at(a.d_qkv), nullptr,
-                       at(a.d_normed1), gradient + w.qkv_weight, gradient + w.qkv_bias,
+  if (acts_.recompute().norms) recompute_normed1(index);
+  ops_.linear_backward(lane_, linear(C, 3 * HD), at(a.backward.normed1), matrix(w.qkv_weight), at(a.d_qkv),
+                       nullptr, at(a.d_normed1), gradient + w.qkv_weight, gradient + w.qkv_bias,
                        scratch(acts_.backward_scratch));
   ops_.add_norm_backward(lane_, M, C, at(a.d_normed1), d_stream, at(a.input), statistic(a.mean1),
                          statistic(a.rstd1), weight(w.norm1_weight), d_stream, gradient + w.norm1_weight,
@@ -277,9 +313,9 @@ void Transformer::Implementation::Pass::backward_attention(int index, float* gra
 }
 
 Transformer::Transformer(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
-                         Device& device)
-    : implementation_(
-          std::make_unique<Implementation>(config, vocabulary, micro_batch, gradient_slots, device)) {}
+                         Device& device, Recompute recompute)
+    : implementation_(std::make_unique<Implementation>(config, vocabulary, micro_batch, gradient_slots,
+                                                       device, recompute)) {}
 
 Transformer::~Transformer() = default;
 

@@ -9,20 +9,22 @@
 #include "kernels/device.h"
 #include "model/config.h"
 #include "model/parameters.h"
+#include "model/recompute.h"
 
 namespace minichilla {
 
-/// Bytes that a model needs on its device; `sweep plan` and `train --dry-run` print these.
+/// Bytes that a Transformer allocates.
 struct ModelMemory {
-  std::size_t weights, gradients, moments;  ///< gradients: all K slots; moments: both of AdamW
-  std::size_t compute_weights;              ///< rounded weights for matrix products; 0 with fp32
-  std::size_t activations;                  ///< the arenas of all lanes
-  std::size_t total() const { return weights + gradients + moments + compute_weights + activations; }
+  std::size_t weights, gradients;  ///< gradients: all K slots
+  std::size_t compute_weights;     ///< rounded weights for matrix products; 0 with fp32
+  std::size_t activations;         ///< the arenas of all lanes
+  std::size_t losses;              ///< a sum per slot
+  std::size_t total() const { return weights + gradients + compute_weights + activations + losses; }
 };
 
 /// The plan without the model: `lanes` arenas, K gradient slots.
 ModelMemory model_memory(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots,
-                         int lanes, Device& device);
+                         int lanes, const Device& device, Recompute recompute = {});
 
 class Transformer {
  public:
@@ -33,7 +35,8 @@ class Transformer {
   using OnReady = std::function<void(ElementRange)>;
 
   /// `config` is resolved(); B = micro_batch sequences per call; K = gradient_slots.
-  Transformer(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots, Device& device);
+  Transformer(const ModelConfig& config, int vocabulary, int micro_batch, int gradient_slots, Device& device,
+              Recompute recompute = {});
   ~Transformer();
 
   const ModelConfig& config() const;

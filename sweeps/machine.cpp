@@ -30,13 +30,4 @@ int usable_cores() {
   return std::max(1, cores);
 }
 
-std::uint64_t memory_available() {
-  std::ifstream file("/proc/meminfo");
-  std::string name, unit;
-  for (std::uint64_t kibibytes = 0; file >> name >> kibibytes && std::getline(file, unit);) {
-    if (name == "MemAvailable:") return kibibytes * 1024;
-  }
-  return 0;
-}
-
 }  // namespace minichilla

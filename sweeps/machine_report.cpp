@@ -2,8 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "kernels/host_memory.h"
 #include "sweeps/machine.h"
-#include "sweeps/text_table.h"
+#include "trainer/progress_line.h"
 
 namespace minichilla {
 namespace {
@@ -17,7 +18,7 @@ std::string cuda_version(int version) {
 MachineReport machine_report() {
   return {.version = MINICHILLA_VERSION,
           .cores = usable_cores(),
-          .memory_available = memory_available(),
+          .memory_available = host_memory_available().value_or(0),
           .cpu_numerics = make_cpu_device(1)->numerics(),
           .cuda = cuda_support()};
 }

@@ -9,10 +9,10 @@
 
 #include "kernels/device.h"
 #include "model/sizes.h"
-#include "model/transformer.h"
 #include "sweeps/budget.h"
 #include "sweeps/text_table.h"
 #include "trainer/corpus.h"
+#include "trainer/run_memory.h"
 
 namespace minichilla {
 namespace {
@@ -25,9 +25,7 @@ class MemoryPlanner {
   std::size_t bytes(const RunConfig& config) {
     const auto [entry, is_new] = known_.try_emplace(cost_key(config), 0);
     if (is_new) {
-      entry->second = model_memory(config.model, vocabulary_, config.train.micro_batch,
-                                   config.train.gradient_slots, device_->lanes(), *device_)
-                          .total();
+      entry->second = run_memory(config, vocabulary_, *device_).total();
     }
     return entry->second;
   }

@@ -31,9 +31,6 @@ class TextTable {
   std::vector<Row> rows_;
 };
 
-/// "1.5 GiB", "312 KiB".
-std::string format_bytes(std::uint64_t bytes);
-
 /// `digits` decimals.
 std::string format_fixed(double value, int digits);
 

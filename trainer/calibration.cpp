@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <new>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
+#include "trainer/run_memory.h"
 #include "trainer/training_step.h"
 
 namespace minichilla {
@@ -23,9 +26,7 @@ std::vector<std::int32_t> random_tokens(std::int64_t count, int vocabulary, unsi
   return tokens;
 }
 
-}  // namespace
-
-double measure_tokens_per_s(const RunConfig& config, int vocabulary, Device& device, double seconds) {
+double measured(const RunConfig& config, int vocabulary, Device& device, double seconds) {
   TrainingStep step(config, vocabulary, device);
   step.initialise(config.train.seed);
   const std::vector<std::int32_t> tokens = random_tokens(config.train.batch_tokens, vocabulary, 1);
@@ -45,6 +46,16 @@ double measure_tokens_per_s(const RunConfig& config, int vocabulary, Device& dev
     fastest = std::min(fastest, timed_step());
   } while (seconds_now() - begin < seconds);
   return static_cast<double>(config.train.batch_tokens) / std::max(fastest, 1e-9);
+}
+
+}  // namespace
+
+double measure_tokens_per_s(const RunConfig& config, int vocabulary, Device& device, double seconds) {
+  try {
+    return measured(config, vocabulary, device, seconds);
+  } catch (const std::bad_alloc&) {
+    throw std::runtime_error(out_of_memory_message(config, vocabulary, device));
+  }
 }
 
 }  // namespace minichilla

@@ -8,8 +8,16 @@
 
 namespace minichilla {
 
-// The model takes B windows at a time. Those that are left over get a batch each that repeats them B times; a
-// B-th of its loss counts.
+EvaluatorMemory evaluator_memory(std::int64_t windows, const RunConfig& config) {
+  const std::int64_t B = config.train.micro_batch, T = config.model.context_length;
+  const std::int64_t whole = windows / B, batches = whole + windows % B;
+  return {.whole_batches = static_cast<int>(whole),
+          .batches = static_cast<int>(batches),
+          .windows = static_cast<std::size_t>(batches * B * T) * sizeof(std::int32_t),
+          .loss_sums = static_cast<std::size_t>(batches) * sizeof(double)};
+}
+
+// A window that is left over is repeated B times in its batch; a B-th of that batch's loss counts.
 Evaluator::Evaluator(const RunConfig& config, const TokenSplit& split, Transformer& model, Device& device)
     : model_(model),
       device_(device),
@@ -20,9 +28,10 @@ Evaluator::Evaluator(const RunConfig& config, const TokenSplit& split, Transform
   const EvaluationWindows windows(split, config.model.context_length, config.train.evaluate.tokens);
   windows_ = windows.windows();
   batch_tokens_ = micro_batch_ * tokens_per_window_;
-  whole_batches_ = static_cast<int>(windows_ / micro_batch_);
-  const int left_over = static_cast<int>(windows_ % micro_batch_);
-  batches_ = whole_batches_ + left_over;
+  const EvaluatorMemory memory = evaluator_memory(windows_, config);
+  whole_batches_ = memory.whole_batches;
+  batches_ = memory.batches;
+  const int left_over = batches_ - whole_batches_;
 
   std::vector<std::int32_t> tokens(static_cast<std::size_t>(batches_ * batch_tokens_)),
       targets(tokens.size());
@@ -33,13 +42,12 @@ Evaluator::Evaluator(const RunConfig& config, const TokenSplit& split, Transform
       windows.fill(whole_batches_ * micro_batch_ + i, 1, tokens.data() + at, targets.data() + at);
     }
   }
-  const std::size_t bytes = tokens.size() * sizeof(std::int32_t);
-  tokens_ = device.allocate(bytes);
-  targets_ = device.allocate(bytes);
-  device.upload(tokens_.as<std::int32_t>(), tokens.data(), bytes);
-  device.upload(targets_.as<std::int32_t>(), targets.data(), bytes);
+  tokens_ = device.allocate(memory.windows);
+  targets_ = device.allocate(memory.windows);
+  device.upload(tokens_.as<std::int32_t>(), tokens.data(), memory.windows);
+  device.upload(targets_.as<std::int32_t>(), targets.data(), memory.windows);
   host_sums_.resize(static_cast<std::size_t>(batches_));
-  loss_sums_ = device.allocate(host_sums_.size() * sizeof(double));
+  loss_sums_ = device.allocate(memory.loss_sums);
 }
 
 Evaluation Evaluator::run() {

@@ -16,6 +16,15 @@ struct Evaluation {
   double bits_per_byte;  ///< loss / ln 2 · tokens / bytes of text, both of the whole split
 };
 
+/// Bytes that an Evaluator of so many windows allocates. A model takes B windows at a time; those that are
+/// left over get a batch each.
+struct EvaluatorMemory {
+  int whole_batches, batches;
+  std::size_t windows;    ///< tokens (batches, B, T), and targets alike
+  std::size_t loss_sums;  ///< a double per batch
+};
+EvaluatorMemory evaluator_memory(std::int64_t windows, const RunConfig& config);
+
 /// The first evaluate.tokens / T windows of a split, held on the device. Every window counts exactly once,
 /// also when the micro-batch does not divide their number. The result does not depend on the number of lanes.
 class Evaluator {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 namespace minichilla {
@@ -34,5 +35,8 @@ std::string format_duration(double seconds);
 
 /// Three significant digits with a suffix: 1360000 is "1.36M", 42 is "42", 3e11 is "300G", 3e15 is "3e15".
 std::string format_count(double value);
+
+/// "1.5 GiB", "312 KiB".
+std::string format_bytes(std::uint64_t bytes);
 
 }  // namespace minichilla

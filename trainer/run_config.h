@@ -57,7 +57,8 @@ struct TrainConfig {
   int micro_batch = 4;              ///< B: sequences per forward and backward
   int gradient_slots = 2;           ///< K: micro-batch i adds into slot i mod K
   std::string precision = "fp32";   ///< name_of(Precision)
-  std::uint64_t seed = 1;  ///< initialisation and data order
+  std::vector<std::string> recompute;  ///< recompute_of(); changes memory and time, and no bits
+  std::uint64_t seed = 1;              ///< initialisation and data order
   ScheduleConfig schedule;
   OptimizerConfig optimizer;
   EvaluateConfig evaluate;
@@ -77,8 +78,8 @@ struct RunConfig {
 RunConfig resolved(RunConfig config, const Corpus& corpus);
 
 /// `<shape>-<tokens>-s<seed>-<hash>`, e.g. "2x32-1.36M-s1-9f86d081": the hash is over the canonical resolved
-/// config with the corpus' hash in place of its path, without paths, device, executor and checkpoint
-/// interval.
+/// config with the corpus' hash in place of its path, without paths, device, executor, checkpoint
+/// interval and recomputation.
 std::string run_id(const RunConfig& config, const std::string& corpus_hash);
 
 /// One key of a config with its value as text: {"train.schedule.warmup", "0.02"}.
@@ -142,6 +143,7 @@ void describe(Fields& fields, TrainConfig& config) {
   fields.number("micro_batch", config.micro_batch, 1, 1 << 16);
   fields.number("gradient_slots", config.gradient_slots, 1, 1 << 12);
   fields.choice("precision", config.precision, {"fp32", "tf32", "bf16"});
+  fields.some_of("recompute", config.recompute, {"norms", "mlp"});
   fields.number("seed", config.seed, std::uint64_t{0}, std::uint64_t{1} << 52);
   fields.section("schedule", config.schedule);
   fields.section("optimizer", config.optimizer);

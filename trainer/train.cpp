@@ -6,7 +6,9 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <optional>
+#include <stdexcept>
 
 #include "kernels/error.h"
 #include "model/flops.h"
@@ -19,6 +21,7 @@
 #include "trainer/interval_clock.h"
 #include "trainer/metrics_log.h"
 #include "trainer/numerics_id.h"
+#include "trainer/run_memory.h"
 #include "trainer/schedule.h"
 #include "trainer/training_step.h"
 
@@ -45,8 +48,8 @@ std::int64_t tail_steps(std::int64_t steps) {
   return (steps + 19) / 20;
 }
 
-/// The config on disk must be the one that is asked for, but for where the corpus lies and how often to
-/// checkpoint.
+/// The config on disk must be the one that is asked for, but for where the corpus lies, how often to
+/// checkpoint and what to recompute.
 void check_same_config(const RunConfig& config, const std::filesystem::path& run) {
   if (!path_exists(run / "config.yaml")) return;
   const auto difference = first_difference(config, read_run_config(run));
@@ -378,6 +381,9 @@ Outcome train(const RunConfig& config, TrainContext& context, const std::filesys
   check_same_config(config, run);
   check_resume_from(context.resume_from, run);
   if (const auto result = read_result(run)) return outcome_of(*result);
+  const int vocabulary = context.corpus.vocabulary();
+  const std::string refusal = memory_refusal(config, vocabulary, context.device);
+  if (!refusal.empty()) throw InputError(refusal);
   Attempt attempt(run);
   try {
     if (const auto result = read_result(run)) {  // published between the look and the claim
@@ -385,6 +391,10 @@ Outcome train(const RunConfig& config, TrainContext& context, const std::filesys
       return outcome_of(*result);
     }
     return Training(config, context, run, attempt).go(stop);
+  } catch (const std::bad_alloc&) {  // somebody else took memory after the look
+    const std::string message = out_of_memory_message(config, vocabulary, context.device);
+    attempt.fail(message);
+    throw std::runtime_error(message);
   } catch (const std::exception& error) {
     attempt.fail(error.what());
     throw;

@@ -55,9 +55,10 @@ struct Outcome {
 
 /// Trains `config` (resolved) in the run folder `run`: starts an attempt, goes on from the newest good
 /// checkpoint, logs, checkpoints, and publishes result.json. Knows no signals, no exit and no other runs. A
-/// run that already has a result returns it at once. InputError: a run folder
-/// or checkpoint of another config or corpus; RunBusyError (an InputError): another process trains this run;
-/// IoError: disk full and the like (what was checkpointed stays good).
+/// run that already has a result returns it at once. InputError: a run folder or checkpoint of another config
+/// or corpus, or a run that does not fit in the device's free memory (nothing is created then); RunBusyError
+/// (an InputError): another process trains this run; IoError: disk full and the like (what was checkpointed
+/// stays good); std::runtime_error with out_of_memory_message().
 Outcome train(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
               StopToken stop);
 

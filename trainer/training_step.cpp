@@ -40,9 +40,18 @@ std::string non_finite_in(const ParameterTable& table, const std::vector<float>&
 
 }  // namespace
 
+TrainingStepMemory training_step_memory(const RunConfig& config, std::int64_t flat_size) {
+  return {.batch = 2 * static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t),
+          .moment = bytes_of_floats(flat_size),
+          .decayed = static_cast<std::size_t>(flat_size / Operations::kDecayBlock),
+          .partials = static_cast<std::size_t>(norm_blocks(flat_size)) * sizeof(double),
+          .state = sizeof(StepState)};
+}
+
 TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& device)
     : device_(device),
-      model_(config.model, vocabulary, config.train.micro_batch, config.train.gradient_slots, device),
+      model_(config.model, vocabulary, config.train.micro_batch, config.train.gradient_slots, device,
+             recompute_of(config.train.recompute)),
       flat_size_(model_.parameters().flat_size()),
       micro_tokens_(std::int64_t{config.train.micro_batch} * config.model.context_length),
       gradient_slots_(config.train.gradient_slots),
@@ -52,18 +61,18 @@ TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& devi
       batch_tokens_(config.train.batch_tokens),
       adamw_(adamw_settings(config.train.optimizer)),
       chunks_(chunks(flat_size_, device.elements_per_task())) {
-  const std::size_t batch_bytes = 2 * static_cast<std::size_t>(batch_tokens_) * sizeof(std::int32_t);
-  batch_ = device.allocate(batch_bytes);
-  first_moment_ = device.allocate(bytes_of_floats(flat_size_));
-  second_moment_ = device.allocate(bytes_of_floats(flat_size_));
-  partials_ = device.allocate(static_cast<std::size_t>(norm_blocks(flat_size_)) * sizeof(double));
-  state_ = device.allocate(sizeof(StepState));
+  const TrainingStepMemory bytes = training_step_memory(config, flat_size_);
+  batch_ = device.allocate(bytes.batch);
+  first_moment_ = device.allocate(bytes.moment);
+  second_moment_ = device.allocate(bytes.moment);
+  partials_ = device.allocate(bytes.partials);
+  state_ = device.allocate(bytes.state);
+  decayed_ = device.allocate(bytes.decayed);
   const std::vector<std::uint8_t> decayed = decay_mask(model_.parameters());
-  decayed_ = device.allocate(decayed.size());
   device.upload(decayed_.as<std::uint8_t>(), decayed.data(), decayed.size());
   for (int slot = 0; slot < gradient_slots_; ++slot) slots_.push_back(model_.gradient_slot(slot));
   for (int i = 0; i < (device.asynchronous() ? 2 : 1); ++i) {
-    transfers_.push_back({device.allocate_host(batch_bytes), device.allocate_host(sizeof(StepState)),
+    transfers_.push_back({device.allocate_host(bytes.batch), device.allocate_host(sizeof(StepState)),
                           device.allocate_host(sizeof(StepState)), device.make_mark()});
   }
   step_ = device.record([this] {

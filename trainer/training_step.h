@@ -20,6 +20,15 @@ struct FlatArrays {
   std::vector<float> weights, first_moment, second_moment;
 };
 
+/// Bytes of its device's memory that a TrainingStep allocates beside its model.
+struct TrainingStepMemory {
+  std::size_t batch;                     ///< tokens and targets
+  std::size_t moment;                    ///< each of the two
+  std::size_t decayed, partials, state;  ///< decay_mask(); of the gradient norm; a StepState
+};
+/// `config` is resolved(), `flat_size` its parameter table's.
+TrainingStepMemory training_step_memory(const RunConfig& config, std::int64_t flat_size);
+
 /// Owns the model, its moments and everything that a step needs. The bits of a step depend on config and
 /// tokens alone, not on the number of lanes: micro-batch i adds into gradient slot i mod K in ascending
 /// order, the slots are added in a fixed tree, and later work is cut into ranges that the lanes have no part

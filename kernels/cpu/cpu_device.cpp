@@ -15,6 +15,7 @@
 #include "kernels/cpu/cpu_operations.h"
 #include "kernels/cpu/simd_target.h"
 #include "kernels/device.h"
+#include "kernels/host_memory.h"
 
 namespace minichilla {
 namespace {
@@ -44,6 +45,7 @@ class CpuDevice final : public Device {
   const Operations& operations() const override { return operations_; }
 
   Buffer allocate(std::size_t bytes) override;
+  std::optional<std::uint64_t> free_memory() const override { return host_memory_available(); }
   void upload(void* device, const void* host, std::size_t bytes) override {
     std::memmove(device, host, bytes);
   }

@@ -6,6 +6,10 @@
 namespace minichilla::cuda {
 namespace {
 
+/// What an arena promises. More would let the place that a tensor happens to get decide the algorithm, and so
+/// the bits.
+constexpr std::uintptr_t kLargestAlignment = 64;
+
 static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(AlgorithmWords));
 
 const char* type_name(cudaDataType_t type) {
@@ -70,7 +74,7 @@ std::string ProductKey::text() const {
 }
 
 unsigned alignment_of(std::initializer_list<const void*> addresses) {
-  std::uintptr_t bits = 256;
+  std::uintptr_t bits = kLargestAlignment;
   for (const void* address : addresses) bits |= reinterpret_cast<std::uintptr_t>(address);
   return static_cast<unsigned>(bits & -bits);
 }

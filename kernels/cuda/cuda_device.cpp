@@ -123,6 +123,13 @@ class CudaDevice final : public Device {
     check(cudaMemsetAsync(data, 0, bytes, lane_.stream), "cudaMemsetAsync");
     return buffer;
   }
+  std::size_t workspace_bytes() const override { return operations_->workspace_bytes(); }
+  std::optional<std::uint64_t> free_memory() const override {
+    use();
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return free;
+  }
   void upload(void* device, const void* host, std::size_t bytes) override {
     copy_and_wait(device, host, bytes, cudaMemcpyHostToDevice);
   }

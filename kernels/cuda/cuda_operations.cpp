@@ -37,6 +37,7 @@ class Products {
  public:
   virtual ~Products() = default;
   virtual Matmul<Real>& matmul() = 0;
+  virtual std::size_t workspace_bytes() const { return 0; }
   virtual std::string algorithms() const { return ""; }
   virtual void pin_algorithms(const std::string&) {
     throw InputError("expected no algorithms: matrix products of our own have none to choose");
@@ -51,6 +52,7 @@ class LibraryProducts final : public Products<Real> {
       : workspace_(allocate_workspace(), [](void* memory) { cudaFree(memory); }),
         matmul_(workspace_.get(), fp32_inputs) {}
   Matmul<Real>& matmul() override { return matmul_; }
+  std::size_t workspace_bytes() const override { return CublasLtGemm::kWorkspaceBytes; }
   std::string algorithms() const override { return matmul_.algorithms(); }
   void pin_algorithms(const std::string& text) override { matmul_.pin(text); }
 
@@ -82,6 +84,7 @@ class OperationsOn final : public CudaOperations {
  public:
   explicit OperationsOn(std::unique_ptr<Products<Real>> products) : products_(std::move(products)) {}
 
+  std::size_t workspace_bytes() const override { return products_->workspace_bytes(); }
   std::string algorithms() const override { return products_->algorithms(); }
   void pin_algorithms(const std::string& text) override { products_->pin_algorithms(text); }
 

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
@@ -22,6 +23,8 @@ class CudaOperations : public Operations {
   /// As Device::algorithms and Device::pin_algorithms.
   virtual std::string algorithms() const = 0;
   virtual void pin_algorithms(const std::string& text) = 0;
+  /// Device memory that they allocated for themselves.
+  virtual std::size_t workspace_bytes() const = 0;
 };
 
 /// Of the current device; they belong to it. InputError where there are no such products.

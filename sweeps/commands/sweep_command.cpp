@@ -8,6 +8,7 @@
 
 #include "kernels/cuda_device.h"
 #include "kernels/error.h"
+#include "kernels/host_memory.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/device_choice.h"
@@ -87,7 +88,7 @@ StoredPlan plan_and_store(const SweepOptions& options, const StopToken& stop) {
 }
 
 PlanView view_of(const SweepPlan& plan, const SweepOptions& options) {
-  return {options.workers, plan_warnings(plan, options.workers, memory_available())};
+  return {options.workers, plan_warnings(plan, options.workers, host_memory_available().value_or(0))};
 }
 
 std::string describe_changes(const SweepOptions& options, const StoreChanges& changes) {

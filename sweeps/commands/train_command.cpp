@@ -4,10 +4,11 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "kernels/error.h"
 #include "model/flops.h"
-#include "model/transformer.h"
+#include "model/parameters.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/device_choice.h"
@@ -18,6 +19,7 @@
 #include "trainer/corpus.h"
 #include "trainer/files.h"
 #include "trainer/progress_line.h"
+#include "trainer/run_memory.h"
 #include "trainer/schedule.h"
 
 namespace minichilla {
@@ -78,14 +80,21 @@ ChosenDevice chosen_device(const TrainOptions& options, const Request& request) 
   }
 }
 
-Json memory_json(const ModelMemory& memory) {
-  return {{"weights", memory.weights},         {"gradients", memory.gradients},
-          {"moments", memory.moments},         {"compute_weights", memory.compute_weights},
-          {"activations", memory.activations}, {"total", memory.total()}};
+Json memory_json(const RunMemory& memory) {
+  Json json;
+  for (const MemoryPart& part : memory.parts) json[part.key] = part.bytes;
+  json["total"] = memory.total();
+  return json;
 }
 
-/// What a run will be and cost, as the --dry-run shows it.
-Json plan_json(const Request& request, Device& device, double tokens_per_s) {
+template <class Value>
+Json or_null(const std::optional<Value>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+/// What a run will be and cost, as the --dry-run shows it; without a speed where none was measured.
+Json plan_json(const Request& request, const Device& device, const RunMemory& memory,
+               std::optional<double> tokens_per_s) {
   const RunConfig& config = request.config;
   const TrainConfig& train = config.train;
   const int vocabulary = request.corpus->vocabulary();
@@ -94,11 +103,12 @@ Json plan_json(const Request& request, Device& device, double tokens_per_s) {
   const LearningRateSchedule schedule(train.schedule, train.optimizer.learning_rate, train.steps());
   const std::int64_t whole_tokens = train.steps() * train.batch_tokens;
   const auto tokens = static_cast<double>(whole_tokens);
-  const ModelMemory memory =
-      model_memory(config.model, vocabulary, train.micro_batch, train.gradient_slots, device.lanes(), device);
-  const double training_s = tokens / tokens_per_s;
-  // An evaluation is a forward pass, a third of a training step.
-  const double evaluation_s = evaluated_tokens(train, training_s) / 3 / tokens_per_s;
+  std::optional<double> estimated_s;
+  if (tokens_per_s) {
+    const double training_s = tokens / *tokens_per_s;
+    // An evaluation is a forward pass, a third of a training step.
+    estimated_s = training_s + evaluated_tokens(train, training_s) / 3 / *tokens_per_s;
+  }
   return {{"run_id", run_id(config, request.corpus->hash())},
           {"params", table.params()},
           {"params_non_embedding", table.params_non_embedding()},
@@ -112,16 +122,26 @@ Json plan_json(const Request& request, Device& device, double tokens_per_s) {
           {"flops_hoffmann", tokens * per_token.flops_hoffmann},
           {"flops_6nd", tokens * per_token.flops_6nd},
           {"memory_bytes", memory_json(memory)},
+          {"memory_available", or_null(memory_for_run(device))},
           {"device", device.name()},
           {"lanes", device.lanes()},
-          {"tokens_per_s", tokens_per_s},
-          {"estimated_s", training_s + evaluation_s}};
+          {"tokens_per_s", or_null(tokens_per_s)},
+          {"estimated_s", or_null(estimated_s)}};
 }
 
-void print_plan(const Json& plan) {
+/// The total, then a line for each part that there is, to the byte.
+void print_memory(const RunMemory& memory, const Device& device) {
+  const std::optional<std::uint64_t> available = memory_for_run(device);
+  const std::string of = available ? " of " + format_bytes(*available) + " free" : "";
+  std::printf("memory       %zu bytes (%s)%s on %s\n", memory.total(), format_bytes(memory.total()).c_str(),
+              of.c_str(), device.name().c_str());
+  for (const MemoryPart& part : memory.parts) {
+    if (part.bytes > 0) std::printf("  %14zu %s\n", part.bytes, part.words);
+  }
+}
+
+void print_plan(const Json& plan, const RunMemory& memory, const Device& device) {
   const auto count = [&](const char* key) { return format_count(plan[key].get<double>()); };
-  const Json& memory = plan["memory_bytes"];
-  const auto bytes = [&](const char* key) { return format_bytes(memory[key].get<std::uint64_t>()); };
   std::printf("run          %s\n", plan["run_id"].get<std::string>().c_str());
   std::printf("parameters   %s, %s without embeddings\n", count("params").c_str(),
               count("params_non_embedding").c_str());
@@ -134,15 +154,11 @@ void print_plan(const Json& plan) {
   std::printf("FLOPs        %.3g asked for, %.3g as Hoffmann et al. count, %.3g as 6ND\n",
               plan["flops"].get<double>(), plan["flops_hoffmann"].get<double>(),
               plan["flops_6nd"].get<double>());
-  const bool rounds = memory["compute_weights"] != 0;
-  std::printf("memory       %s: weights %s, %sgradients %s, moments %s, activations %s\n",
-              bytes("total").c_str(), bytes("weights").c_str(),
-              rounds ? ("rounded weights " + bytes("compute_weights") + ", ").c_str() : "",
-              bytes("gradients").c_str(), bytes("moments").c_str(), bytes("activations").c_str());
-  const int lanes = plan["lanes"].get<int>();
-  const std::string where = plan["device"] == "cpu"
-                                ? std::to_string(lanes) + (lanes == 1 ? " thread" : " threads")
-                                : plan["device"].get<std::string>();
+  print_memory(memory, device);
+  if (plan["estimated_s"].is_null()) return;
+  const int lanes = device.lanes();
+  const std::string where =
+      device.name() == "cpu" ? std::to_string(lanes) + (lanes == 1 ? " thread" : " threads") : device.name();
   std::printf("time         %s at %s tokens/s, measured on %s\n",
               format_duration(plan["estimated_s"].get<double>()).c_str(), count("tokens_per_s").c_str(),
               where.c_str());
@@ -151,11 +167,16 @@ void print_plan(const Json& plan) {
 void dry_run(const TrainOptions& options, const Request& request) {
   const ChosenDevice chosen = chosen_device(options, request);
   Device& device = *chosen.device;
-  const double tokens_per_s =
-      measure_tokens_per_s(request.config, request.corpus->vocabulary(), device, kCalibrationSeconds);
-  const Json plan = plan_json(request, device, tokens_per_s);
-  if (options.json_file != "-") print_plan(plan);
+  const int vocabulary = request.corpus->vocabulary();
+  const std::string refusal = memory_refusal(request.config, vocabulary, device);
+  std::optional<double> tokens_per_s;
+  if (refusal.empty())
+    tokens_per_s = measure_tokens_per_s(request.config, vocabulary, device, kCalibrationSeconds);
+  const RunMemory memory = run_memory(request.config, vocabulary, device);
+  const Json plan = plan_json(request, device, memory, tokens_per_s);
+  if (options.json_file != "-") print_plan(plan, memory, device);
   write_json(options.json_file, plan);
+  if (!refusal.empty()) throw InputError(refusal);
 }
 
 std::string progress_text(const Progress& progress) {

@@ -179,9 +179,9 @@ TEST_F(CudaCublasLtAlgorithms, AreKeptForARunThatGoesOn) {
   run(first.gemm);
   run(first.gemm, 9);  // the epilogue is separate
   const std::string text = first.gemm.algorithms();
-  EXPECT_THAT(text, HasSubstr("fp32 to fp32 8 16 8 NT 8 8 16 bias_gelu replace 256 256 : "));
-  EXPECT_THAT(text, HasSubstr("bf16 to fp32 8 16 8 TN 8 16 16 row_sums add 256 256 : "));
-  EXPECT_THAT(text, HasSubstr("fp32 to fp32 8 9 8 NT 8 8 9 plain replace 256 0 : "));
+  EXPECT_THAT(text, HasSubstr("fp32 to fp32 8 16 8 NT 8 8 16 bias_gelu replace 64 64 : "));
+  EXPECT_THAT(text, HasSubstr("bf16 to fp32 8 16 8 TN 8 16 16 row_sums add 64 64 : "));
+  EXPECT_THAT(text, HasSubstr("fp32 to fp32 8 9 8 NT 8 8 9 plain replace 64 0 : "));
   second.gemm.pin(text);
   EXPECT_EQ(second.gemm.algorithms(), text);
   run(second.gemm, 9);

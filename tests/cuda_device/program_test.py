@@ -108,6 +108,24 @@ class Program(unittest.TestCase):
         self.assertEqual([result["status"] for result in results], ["done", "done"])
         self.assertEqual({result["device"] for result in results}, {"cuda"})
 
+    def test_what_does_not_fit_is_said_before_the_start(self):
+        large = ["--set", "model.n_layers=24", "--set", "model.d_model=8192"]
+        done = self.train("large", "cuda", *large, status=2)
+        self.assertRegex(done.stderr, r"memory: found 16 GiB free on cuda, expected the run's \d+ GiB: .*"
+                                      r"train.recompute: \[norms, mlp\] saves .*; train.precision: bf16 ")
+        self.assertFalse((self.folder / "large").exists())
+        done = self.call(2, "train", "run.yaml", "--device", "cuda", "--dry-run", *large)
+        self.assertRegex(done.stdout, r"memory +\d+ bytes .* of 16 GiB free on cuda\n +\d+ weights\n")
+        self.assertIn("memory: found 16 GiB free on cuda", done.stderr)
+
+    def test_recomputation_changes_no_bits(self):
+        self.train("kept", "cuda", "--set", "train.precision=bf16")
+        self.train("again", "cuda", "--set", "train.precision=bf16", "--set", "train.recompute=[norms, mlp]")
+        weights = [(self.folder / run / "checkpoints" / "40" / "model.safetensors").read_bytes()
+                   for run in ("kept", "again")]
+        self.assertEqual(*weights)
+        self.assertEqual(self.result("kept")["run_id"], self.result("again")["run_id"])
+
     def test_the_dry_run_counts_the_devices_bytes(self):
         def memory(precision):
             plan = self.call(0, "train", "run.yaml", "--device", "cuda", "--dry-run", "--json", "-", "--set",

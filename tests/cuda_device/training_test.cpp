@@ -13,9 +13,11 @@
 #include "kernels/error.h"
 #include "tests/cuda_device/rounded_device.h"
 #include "tests/model/model_case.h"
+#include "tests/trainer/counting_device.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/batch_sampler.h"
 #include "trainer/evaluate.h"
+#include "trainer/run_memory.h"
 #include "trainer/training_step.h"
 
 namespace minichilla {
@@ -109,6 +111,7 @@ class CudaTraining : public CudaModel {
   RunConfig config() const {
     RunConfig config = tiny_config();
     config.train.precision = name_of(GetParam());
+    config.train.recompute = recompute_;
     return resolved(config, corpus_);
   }
   void enqueue(TrainingStep& step, std::int64_t number) const {
@@ -133,6 +136,7 @@ class CudaTraining : public CudaModel {
   }
 
   MemoryCorpus corpus_{4000, 300};
+  std::vector<std::string> recompute_;
 };
 
 TEST_P(CudaTraining, FollowsTheCpuForTwentySteps) {
@@ -258,6 +262,47 @@ TEST_P(CudaTraining, PinnedAlgorithmsGiveTheSameBits) {
   EXPECT_EQ(pinned.losses, chosen.losses);
   EXPECT_EQ(second->algorithms(), algorithms);
   EXPECT_THROW(second->pin_algorithms("cuBLASLt of another time\n"), InputError);
+}
+
+TEST_P(CudaTraining, RecomputationChangesNoBits) {
+  const std::unique_ptr<Device> device = cuda();
+  const Training kept = train(*device, 4);
+  for (const std::vector<std::string>& names :
+       {std::vector<std::string>{"norms"}, {"mlp"}, {"norms", "mlp"}}) {
+    recompute_ = names;
+    const Training again = train(*device, 4);
+    EXPECT_EQ(again.losses, kept.losses);
+    EXPECT_EQ(again.arrays.weights, kept.arrays.weights);
+    EXPECT_EQ(again.arrays.first_moment, kept.arrays.first_moment);
+    EXPECT_EQ(again.arrays.second_moment, kept.arrays.second_moment);
+  }
+}
+
+TEST_P(CudaTraining, ARunTakesTheBytesThatWereCounted) {
+  const TemporaryFolder folder;
+  for (const std::vector<std::string>& names : {std::vector<std::string>{}, {"norms", "mlp"}}) {
+    recompute_ = names;
+    CountingDevice device(cuda());
+    RunConfig run = config();
+    run.train.tokens = 2 * 128;
+    TrainContext context{device, corpus_};
+    const auto name = std::to_string(names.size());
+    EXPECT_EQ(minichilla::train(run, context, folder / name, StopToken()).kind, Outcome::Kind::done);
+    const RunMemory memory = run_memory(run, MemoryCorpus::kVocabulary, device);
+    EXPECT_EQ(memory.total(), device.allocated + device.workspace_bytes());
+  }
+}
+
+TEST_P(CudaTraining, FreeMemoryFallsByTheBytesThatWereCounted) {
+  const std::unique_ptr<Device> first = cuda();
+  const std::uint64_t before = *first->free_memory();
+  const std::unique_ptr<Device> second = cuda();
+  TrainingStep training(config(), MemoryCorpus::kVocabulary, *second);
+  const Evaluator evaluator(config(), corpus_.split("val"), training.model(), *second);
+  const std::uint64_t taken = before - *first->free_memory();
+  const std::size_t counted = run_memory(config(), MemoryCorpus::kVocabulary, *second).total();
+  EXPECT_GE(taken, counted);
+  EXPECT_LT(taken, counted + (std::size_t{64} << 20)) << "memory comes in pages, at most 2 MiB each";
 }
 
 TEST_P(CudaTraining, EvaluationIsThatOfTheCpu) {

@@ -188,10 +188,13 @@ TEST(Aliasing, NoOperationGetsOverlappingArguments) {
       {"narrow_mlp", 2, 64, 1, 2, 3, 8, 3, 2, {"dense"}, 0},
       {"wide_vocabulary", 1, 4, 1, 0, 0, 5, 999, 1, {"dense"}, 0},
   };
-  for (const ModelCase& model : cases) {
+  const Recompute recomputations[] = {{}, {.norms = true}, {.mlp = true}, {.norms = true, .mlp = true}};
+  for (int i = 0; i < 16; ++i) {
+    const ModelCase& model = cases[i / 4];
+    const Recompute again = recomputations[i % 4];
     SCOPED_TRACE(model.name);
     CheckedDevice device;
-    Transformer transformer(model.config(), model.V, model.B, 1, device);
+    Transformer transformer(model.config(), model.V, model.B, 1, device, again);
     const std::vector<std::int32_t> ids = random_tokens(model.B * model.T, model.V, 1);
     const Buffer tokens = device.allocate(ids.size() * sizeof(std::int32_t)),
                  loss = device.allocate(sizeof(double));
@@ -200,7 +203,8 @@ TEST(Aliasing, NoOperationGetsOverlappingArguments) {
       transformer.forward_backward(lane, 0, tokens.as<std::int32_t>(), tokens.as<std::int32_t>(), 1);
       transformer.evaluate(lane, tokens.as<std::int32_t>(), tokens.as<std::int32_t>(), loss.as<double>());
     });
-    const int forward = 3 + 7 * model.L, backward = 2 + 7 * model.L;
+    const int more = (again.norms ? 2 : 0) + (again.mlp ? 1 : 0);
+    const int forward = 3 + 7 * model.L, backward = 2 + (7 + more) * model.L;
     EXPECT_EQ(device.operations().calls(), 2 * forward + backward);
   }
 }

@@ -273,8 +273,8 @@ TEST(ModelMemory, CountsWhatTheModelAllocates) {
   const ModelMemory one = model_memory(model.config(), model.V, model.B, 3, 1, *device);
   EXPECT_EQ(one.weights, flat);
   EXPECT_EQ(one.gradients, 3 * flat);
-  EXPECT_EQ(one.moments, 2 * flat);
-  EXPECT_EQ(one.total(), 6 * flat + one.activations);
+  EXPECT_EQ(one.losses, 3 * sizeof(double));
+  EXPECT_EQ(one.total(), 4 * flat + one.activations + one.losses);
   EXPECT_EQ(model_memory(model.config(), model.V, model.B, 3, 4, *device).activations, 4 * one.activations);
   // What backward must find again, (M,·) per layer: two residuals, two norms, qkv, attention, twice the MLP.
   const std::size_t M = 256, kept = 2 * M * (4 * 32 + 3 * 32 + 32 + 2 * 128) * sizeof(float);

@@ -17,15 +17,6 @@ TEST(TextTable, AlignsColumnsWithoutTrailingSpaces) {
   EXPECT_THROW(table.add({"one"}), std::logic_error);
 }
 
-TEST(FormatBytes, UsesBinaryUnits) {
-  EXPECT_EQ(format_bytes(0), "0 B");
-  EXPECT_EQ(format_bytes(999), "999 B");
-  EXPECT_EQ(format_bytes(1024), "1.0 KiB");
-  EXPECT_EQ(format_bytes(312 * 1024), "312 KiB");
-  EXPECT_EQ(format_bytes(1536ull * 1024 * 1024), "1.5 GiB");
-  EXPECT_EQ(format_bytes(1024 * 1024 - 1), "1.0 MiB");
-}
-
 TEST(FormatShort, WritesExponentsAsPeopleDo) {
   EXPECT_EQ(format_short(1e9), "1e9");
   EXPECT_EQ(format_short(2.5e11), "2.5e11");

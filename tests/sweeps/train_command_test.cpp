@@ -81,7 +81,29 @@ TEST_F(TrainCommandTest, DryRunShowsThePlanAndLeavesNothing) {
   EXPECT_GT(plan["params"], plan["params_non_embedding"]);
   EXPECT_NEAR(plan["flops_6nd"].get<double>(), 6 * 2560 * plan["params"].get<double>(), 1);
   EXPECT_GT(plan["estimated_s"], 0);
+  const nlohmann::json& memory = plan["memory_bytes"];
+  std::size_t total = 0;
+  for (const auto& [key, bytes] : memory.items()) total += key == "total" ? 0 : bytes.get<std::size_t>();
+  EXPECT_EQ(memory["total"], total);
+  EXPECT_THAT(output_, AllOf(HasSubstr("memory       " + std::to_string(total) + " bytes ("),
+                             HasSubstr(" " + memory["moments"].dump() + " moments\n")));
   EXPECT_FALSE(std::filesystem::exists(run_));
+}
+
+TEST_F(TrainCommandTest, WhatDoesNotFitIsRefusedBeforeAnythingIsMade) {
+  std::vector<std::string> arguments = {config_, "--set", "model.n_layers=100", "--set",
+                                        "model.d_model=16384"};
+  std::vector<std::string> training = arguments;
+  training.insert(training.end(), {"--output", run_});
+  EXPECT_THAT(refusal(training), AllOf(HasSubstr("memory: found "), HasSubstr("train.micro_batch (4)")));
+  EXPECT_FALSE(std::filesystem::exists(run_));
+
+  const std::string json = (folder_ / "plan.json").string();
+  arguments.insert(arguments.end(), {"--dry-run", "--json", json});
+  EXPECT_THAT(refusal(arguments), HasSubstr("memory: found "));
+  const nlohmann::json plan = nlohmann::json::parse(read_file(json));
+  EXPECT_LT(plan["memory_available"], plan["memory_bytes"]["total"]);
+  EXPECT_TRUE(plan["tokens_per_s"].is_null() && plan["estimated_s"].is_null());
 }
 
 TEST_F(TrainCommandTest, InterruptedSaysHowToGoOn) {

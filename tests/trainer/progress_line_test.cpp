@@ -90,5 +90,14 @@ TEST(FormatCount, UsesPowersOfTenBeyondTheSuffixes) {
   EXPECT_EQ(format_count(0.5), "0.5");
 }
 
+TEST(FormatBytes, UsesBinaryUnits) {
+  EXPECT_EQ(format_bytes(0), "0 B");
+  EXPECT_EQ(format_bytes(999), "999 B");
+  EXPECT_EQ(format_bytes(1024), "1.0 KiB");
+  EXPECT_EQ(format_bytes(312 * 1024), "312 KiB");
+  EXPECT_EQ(format_bytes(1536ull * 1024 * 1024), "1.5 GiB");
+  EXPECT_EQ(format_bytes(1024 * 1024 - 1), "1.0 MiB");
+}
+
 }  // namespace
 }  // namespace minichilla

@@ -93,6 +93,29 @@ TEST(RunConfig, NeedsACorpusThatIsLargeEnough) {
       AllOf(HasSubstr("model.context_length"), HasSubstr("split val"), HasSubstr("has only 16 tokens")));
 }
 
+TEST(RunConfig, RecomputeIsAListOfChoices) {
+  const auto read = [](const std::string& list) {
+    RunConfig config;
+    config.train.recompute = {"mlp"};
+    read_config(YAML::Load("train: {recompute: " + list + "}"), "c.yaml", config);
+    return config.train.recompute;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(read("[norms, mlp]"), (Names{"norms", "mlp"}));
+  EXPECT_EQ(read("norms"), Names{"norms"});
+  EXPECT_EQ(read("[]"), Names{});
+  EXPECT_THAT(
+      message_of<InputError>([&] { read("[norm]"); }),
+      HasSubstr("c.yaml:1: train.recompute[0]: found 'norm', expected one of norms, mlp; did you mean"));
+  EXPECT_THAT(message_of<InputError>([&] { read("[mlp, mlp]"); }),
+              HasSubstr("train.recompute[1]: found 'mlp' a second time, expected once"));
+}
+
+/// Ids that were given before must stay: a new key that is no part of what a run is may not enter the hash.
+TEST(RunId, StaysWhatItWas) {
+  EXPECT_EQ(run_id(resolved(tiny_config(), MemoryCorpus(4000, 300)), "abc"), "1x16-3.07k-s1-68ec7f80");
+}
+
 TEST(RunId, NamesShapeTokensSeedAndHash) {
   const RunConfig config = resolved(tiny_config(), MemoryCorpus(4000, 300));
   EXPECT_THAT(run_id(config, "abc"), ::testing::MatchesRegex("1x16-3.07k-s1-[0-9a-f]{8}"));
@@ -105,6 +128,7 @@ TEST(RunId, CoversWhatDecidesTheRunAndNothingElse) {
   RunConfig other = config;
   other.data.corpus = "elsewhere";
   other.train.checkpoint.every = {Interval::Unit::seconds, 5};
+  other.train.recompute = {"norms"};
   EXPECT_EQ(run_id(other, "abc"), id);
   const auto changed = [&](auto change) {
     RunConfig copy = config;
@@ -122,6 +146,7 @@ TEST(RunConfig, FirstDifferenceNamesKeyAndValues) {
   const RunConfig a = tiny_config();
   RunConfig b = a;
   b.train.checkpoint.every = {Interval::Unit::steps, 7};
+  b.train.recompute = {"mlp"};
   EXPECT_FALSE(first_difference(a, b).has_value());
   b.train.optimizer.beta2 = 0.99;
   b.train.optimizer.clip = 2;

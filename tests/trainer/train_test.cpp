@@ -112,6 +112,17 @@ TEST_F(TrainTest, InterruptedAnywhereAndResumedGivesTheSameBits) {
   }
 }
 
+TEST_F(TrainTest, GoesOnWithOtherRecomputationAndTheSameBits) {
+  RunConfig config = tiny_config();
+  const Outcome whole = train_run("whole", config);
+  EXPECT_EQ(train_run("cut", config, 7).kind, Outcome::Kind::interrupted);
+  config.train.recompute = {"norms", "mlp"};
+  const Outcome rest = train_run("cut", config);
+  expect_same_result(rest.result, whole.result);
+  EXPECT_EQ(final_bits("cut", config), final_bits("whole", config));
+  EXPECT_EQ(read_run_config(folder_ / "cut").train.recompute, config.train.recompute);
+}
+
 TEST_F(TrainTest, InterruptedAgainAndAgain) {
   const RunConfig config = tiny_config();
   train_run("whole", config);

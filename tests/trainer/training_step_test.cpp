@@ -65,6 +65,19 @@ TEST_F(TrainingStepTest, SameBitsForAnyNumberOfLanes) {
   }
 }
 
+TEST_F(TrainingStepTest, RecomputationChangesNoBits) {
+  const FlatArrays kept = trained(config(2), 2);
+  for (const std::vector<std::string>& names :
+       {std::vector<std::string>{"norms"}, {"mlp"}, {"norms", "mlp"}}) {
+    RunConfig run = config(2);
+    run.train.recompute = names;
+    const FlatArrays again = trained(run, 2);
+    EXPECT_EQ(again.weights, kept.weights);
+    EXPECT_EQ(again.first_moment, kept.first_moment);
+    EXPECT_EQ(again.second_moment, kept.second_moment);
+  }
+}
+
 TEST_F(TrainingStepTest, SlotsChangeRoundingOnly) {
   const FlatArrays one = trained(config(1), 1), four = trained(config(4), 1);
   for (std::size_t i = 0; i < one.weights.size(); ++i)

@@ -1,0 +1,42 @@
+// The bytes that a run takes of its device, counted before anything is allocated, and what is said when they
+// are not there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "trainer/run_config.h"
+
+namespace minichilla {
+
+struct MemoryPart {
+  const char* key;    ///< for programs: "compute_weights"
+  const char* words;  ///< for people: "rounded weights"
+  std::size_t bytes;
+};
+
+/// Everything that train() allocates, to the byte, and the device's workspace.
+struct RunMemory {
+  std::vector<MemoryPart> parts;  ///< always the same, in the same order; those not needed have 0 bytes
+  std::size_t total() const;
+};
+
+/// `config` is resolved(), `device` the one that will train, with as many lanes.
+RunMemory run_memory(const RunConfig& config, int vocabulary, const Device& device);
+
+/// Bytes that a run may take: what is free, and the workspace, which is the device's already. Nothing where
+/// the device does not know.
+std::optional<std::uint64_t> memory_for_run(const Device& device);
+
+/// Why the run does not fit in memory_for_run(), in one line: both sums, the largest parts, and what to
+/// lower. Empty when it fits.
+std::string memory_refusal(const RunConfig& config, int vocabulary, const Device& device);
+
+/// The same for a run that ran out of memory although it should have fitted.
+std::string out_of_memory_message(const RunConfig& config, int vocabulary, const Device& device);
+
+}  // namespace minichilla
