@@ -15,8 +15,6 @@
 namespace minichilla::cuda {
 namespace {
 
-/// Logits that a chunk of the classifier's rows may have: 64 MiB of bf16.
-constexpr std::int64_t kLogitsInChunk = std::int64_t{32} << 20;
 constexpr std::size_t kAlignment = 256;
 
 std::size_t aligned(std::size_t bytes) {
@@ -32,8 +30,9 @@ cudaStream_t stream_of(Lane& lane) {
 template <class Real>
 class CudaOperations final : public Operations {
  public:
-  explicit CudaOperations(Fp32Inputs fp32_inputs)
-      : workspace_(allocate_workspace(), [](void* memory) { cudaFree(memory); }),
+  CudaOperations(Fp32Inputs fp32_inputs, std::int64_t logits_in_chunk)
+      : logits_in_chunk_(logits_in_chunk),
+        workspace_(allocate_workspace(), [](void* memory) { cudaFree(memory); }),
         matmul_(workspace_.get(), fp32_inputs) {}
 
   std::size_t activation_bytes() const override { return sizeof(Real); }
@@ -143,11 +142,11 @@ class CudaOperations final : public Operations {
   static std::int64_t logits_row(ClassifierShape shape) {
     return ceil_div(std::int64_t{shape.V}, std::int64_t{8}) * 8;
   }
-  static int chunk_rows(ClassifierShape shape) {
-    const std::int64_t rows = kLogitsInChunk / logits_row(shape) / 128 * 128;
+  int chunk_rows(ClassifierShape shape) const {
+    const std::int64_t rows = logits_in_chunk_ / logits_row(shape) / 128 * 128;
     return static_cast<int>(std::min<std::int64_t>(shape.M, std::max<std::int64_t>(rows, 128)));
   }
-  static std::size_t logits_bytes(ClassifierShape shape) {
+  std::size_t logits_bytes(ClassifierShape shape) const {
     return aligned(static_cast<std::size_t>(chunk_rows(shape) * logits_row(shape)) * sizeof(Real));
   }
 
@@ -160,6 +159,7 @@ class CudaOperations final : public Operations {
     return memory;
   }
 
+  std::int64_t logits_in_chunk_;
   std::unique_ptr<void, void (*)(void*)> workspace_;
   mutable CublasLtGemm matmul_;  ///< keeps its plans; one lane uses it
 };
@@ -192,11 +192,11 @@ void CudaOperations<Real>::classifier(Lane& lane, ClassifierShape shape, const A
 
 }  // namespace
 
-std::unique_ptr<Operations> make_operations(Precision precision) {
+std::unique_ptr<Operations> make_operations(Precision precision, std::int64_t logits_in_chunk) {
   if (precision == Precision::bf16)
-    return std::make_unique<CudaOperations<__nv_bfloat16>>(Fp32Inputs::kExact);
-  return std::make_unique<CudaOperations<float>>(precision == Precision::tf32 ? Fp32Inputs::kTf32
-                                                                              : Fp32Inputs::kExact);
+    return std::make_unique<CudaOperations<__nv_bfloat16>>(Fp32Inputs::kExact, logits_in_chunk);
+  return std::make_unique<CudaOperations<float>>(
+      precision == Precision::tf32 ? Fp32Inputs::kTf32 : Fp32Inputs::kExact, logits_in_chunk);
 }
 
 }  // namespace minichilla::cuda

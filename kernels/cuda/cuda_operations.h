@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <memory>
 
 #include "kernels/device.h"
@@ -16,7 +17,12 @@ struct CudaLane : Lane {
   cudaStream_t stream;
 };
 
-/// Of the current device; they belong to it and take CudaLanes alone.
-std::unique_ptr<Operations> make_operations(Precision precision);
+/// 64 MiB of bf16.
+constexpr std::int64_t kLogitsInChunk = std::int64_t{32} << 20;
+
+/// Of the current device; they belong to it and take CudaLanes alone. The classifier takes as many rows at a
+/// time as have `logits_in_chunk` logits, in multiples of 128 and never less than that.
+std::unique_ptr<Operations> make_operations(Precision precision,
+                                            std::int64_t logits_in_chunk = kLogitsInChunk);
 
 }  // namespace minichilla::cuda
