@@ -19,8 +19,6 @@
 namespace minichilla::cuda {
 namespace {
 
-/// Logits that a chunk of the classifier's rows may have: 64 MiB of bf16.
-constexpr std::int64_t kLogitsInChunk = std::int64_t{32} << 20;
 constexpr std::size_t kAlignment = 256;
 
 std::size_t aligned(std::size_t bytes) {
@@ -82,7 +80,8 @@ class OwnProducts final : public Products<__nv_bfloat16> {
 template <class Real>
 class OperationsOn final : public CudaOperations {
  public:
-  explicit OperationsOn(std::unique_ptr<Products<Real>> products) : products_(std::move(products)) {}
+  OperationsOn(std::unique_ptr<Products<Real>> products, std::int64_t logits_in_chunk)
+      : products_(std::move(products)), logits_in_chunk_(logits_in_chunk) {}
 
   std::size_t workspace_bytes() const override { return products_->workspace_bytes(); }
   std::string algorithms() const override { return products_->algorithms(); }
@@ -195,17 +194,18 @@ class OperationsOn final : public CudaOperations {
   static std::int64_t logits_row(ClassifierShape shape) {
     return ceil_div(std::int64_t{shape.V}, std::int64_t{8}) * 8;
   }
-  static int chunk_rows(ClassifierShape shape) {
-    const std::int64_t rows = kLogitsInChunk / logits_row(shape) / 128 * 128;
+  int chunk_rows(ClassifierShape shape) const {
+    const std::int64_t rows = logits_in_chunk_ / logits_row(shape) / 128 * 128;
     return static_cast<int>(std::min<std::int64_t>(shape.M, std::max<std::int64_t>(rows, 128)));
   }
-  static std::size_t logits_bytes(ClassifierShape shape) {
+  std::size_t logits_bytes(ClassifierShape shape) const {
     return aligned(static_cast<std::size_t>(chunk_rows(shape) * logits_row(shape)) * sizeof(Real));
   }
 
   Matmul<Real>& matmul() const { return products_->matmul(); }
 
   std::unique_ptr<Products<Real>> products_;
+  std::int64_t logits_in_chunk_;
 };
 
 template <class Real>
@@ -236,19 +236,25 @@ void OperationsOn<Real>::classifier(Lane& lane, ClassifierShape shape, const Act
 
 }  // namespace
 
-std::unique_ptr<CudaOperations> make_operations(Precision precision, MatrixProducts products) {
+std::unique_ptr<CudaOperations> make_operations(Precision precision, MatrixProducts products,
+                                                std::int64_t logits_in_chunk) {
   if (precision != Precision::bf16) {
     if (products == MatrixProducts::own) {
       throw InputError("found precision " + name_of(precision) +
                        ", expected bf16 for matrix products of our own");
     }
     const Fp32Inputs inputs = precision == Precision::tf32 ? Fp32Inputs::kTf32 : Fp32Inputs::kExact;
-    return std::make_unique<OperationsOn<float>>(std::make_unique<LibraryProducts<float>>(inputs));
+    return std::make_unique<OperationsOn<float>>(std::make_unique<LibraryProducts<float>>(inputs),
+                                                 logits_in_chunk);
   }
   using Real = __nv_bfloat16;
-  if (products == MatrixProducts::own)
-    return std::make_unique<OperationsOn<Real>>(std::make_unique<OwnProducts>());
-  return std::make_unique<OperationsOn<Real>>(std::make_unique<LibraryProducts<Real>>(Fp32Inputs::kExact));
+  std::unique_ptr<Products<Real>> made;
+  if (products == MatrixProducts::own) {
+    made = std::make_unique<OwnProducts>();
+  } else {
+    made = std::make_unique<LibraryProducts<Real>>(Fp32Inputs::kExact);
+  }
+  return std::make_unique<OperationsOn<Real>>(std::move(made), logits_in_chunk);
 }
 
 }  // namespace minichilla::cuda

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -27,7 +28,13 @@ class CudaOperations : public Operations {
   virtual std::size_t workspace_bytes() const = 0;
 };
 
-/// Of the current device; they belong to it. InputError where there are no such products.
-std::unique_ptr<CudaOperations> make_operations(Precision precision, MatrixProducts products);
+/// 64 MiB of bf16.
+constexpr std::int64_t kLogitsInChunk = std::int64_t{32} << 20;
+
+/// Of the current device; they belong to it. The classifier takes as many rows at a time as have
+/// `logits_in_chunk` logits, in multiples of 128 and never less than that. InputError where there are no such
+/// products.
+std::unique_ptr<CudaOperations> make_operations(Precision precision, MatrixProducts products,
+                                                std::int64_t logits_in_chunk = kLogitsInChunk);
 
 }  // namespace minichilla::cuda
