@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "kernels/cuda_device.h"
 #include "kernels/error.h"
@@ -68,6 +69,17 @@ ChosenDevice choose_device(const std::string& choice, const std::string& precisi
   } catch (const InputError& error) {
     throw InputError("--device " + choice + ": " + error.what() + "; --device cpu trains on the CPU");
   }
+}
+
+std::unique_ptr<Device> make_planning_cpu(const std::string&) {
+  return make_cpu_device(1);
+}
+
+DeviceMaker device_maker(const std::string& choice) {
+  if (choice == "cpu") return make_planning_cpu;
+  return [choice](const std::string& precision) {
+    return std::move(choose_device(choice, precision, 1).device);
+  };
 }
 
 }  // namespace minichilla

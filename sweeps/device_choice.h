@@ -1,6 +1,7 @@
 // Which device trains: what the user asks for, against what there is.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,5 +29,14 @@ inline constexpr const char* kProductsHelp =
 /// is not there or cannot train, with the reason; a precision or products that the device does not have.
 ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads,
                            const std::string& products = kLibraryProducts);
+
+/// Makes a device on which a plan counts and measures its runs of one precision.
+using DeviceMaker = std::function<std::unique_ptr<Device>(const std::string& precision)>;
+
+/// A CPU device with one lane, whatever the precision: a plan may be for GPUs that are elsewhere.
+std::unique_ptr<Device> make_planning_cpu(const std::string& precision);
+
+/// make_planning_cpu for "cpu", else what choose_device() gives.
+DeviceMaker device_maker(const std::string& choice);
 
 }  // namespace minichilla

@@ -83,7 +83,8 @@ std::string heading(const SweepPlan& plan) {
          " training tokens, vocabulary " + std::to_string(plan.vocabulary) + "\n";
 }
 
-std::string totals_text(const SweepPlan& plan, int workers) {
+std::string totals_text(const SweepPlan& plan, const PlanView& view) {
+  const int workers = view.workers;
   const PlanTotals totals = plan_totals(plan, workers);
   const std::string at_once = counted(workers, "worker");
   std::string text = "total: " + counted(totals.runs, "run") + ", " + format_count(totals.tokens) +
@@ -91,7 +92,7 @@ std::string totals_text(const SweepPlan& plan, int workers) {
                      " of memory for " + at_once + "\n";
   if (totals.wall_seconds > 0) {
     text += "estimated wall clock: " + format_duration(totals.wall_seconds) + " with " + at_once + " (" +
-            format_duration(totals.worker_seconds) + " of one core)\n";
+            format_duration(totals.worker_seconds) + " of one " + view.unit + ")\n";
   }
   return text;
 }
@@ -129,7 +130,7 @@ std::string plan_text(const SweepPlan& plan, const PlanView& view) {
   if (view.table) text += "\n" + table_text(plan, view.most_rows) + "\n";
   for (const std::string& note : plan.notes) text += "note: " + note + "\n";
   for (const std::string& warning : view.warnings) text += "warning: " + warning + "\n";
-  return text + totals_text(plan, view.workers);
+  return text + totals_text(plan, view);
 }
 
 nlohmann::ordered_json plan_json(const SweepPlan& plan, const PlanView& view) {

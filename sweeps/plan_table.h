@@ -13,6 +13,7 @@ namespace minichilla {
 struct PlanView {
   int workers = 1;
   std::vector<std::string> warnings;
+  std::string unit = "core";    ///< what a worker has one of
   bool table = true;            ///< false: only what is around it
   std::size_t most_rows = 200;  ///< longer tables are cut, with a line that says so
 };

@@ -157,6 +157,26 @@ void warn_about_budgets(const SweepPlan& plan, std::vector<std::string>& warning
   }
 }
 
+void warn_about_memory(const SweepPlan& plan, int workers, std::uint64_t available,
+                       std::vector<std::string>& warnings) {
+  const Affected large = affected(plan, [&](const PlanRow& row) {
+    return row.memory_bytes > available ? static_cast<double>(row.memory_bytes) : 0.0;
+  });
+  const std::string free = format_bytes(available) + " are free";
+  if (large.runs > 0) {
+    warnings.push_back("no room for " + share(large, plan) + ": " + large.worst->planned.run_id + " needs " +
+                       format_bytes(large.worst->memory_bytes) + ", and " + free +
+                       ": train would refuse; lower train.micro_batch or train.gradient_slots, or set "
+                       "train.recompute: [norms, mlp]");
+    return;
+  }
+  const std::size_t memory = plan_totals(plan, workers).memory;
+  if (memory > available) {
+    warnings.push_back("the largest runs together need " + format_bytes(memory) + " with " +
+                       std::to_string(workers) + " workers, and " + free + ": use --workers with fewer");
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> plan_warnings(const SweepPlan& plan, int workers, std::uint64_t memory_available) {
@@ -165,12 +185,7 @@ std::vector<std::string> plan_warnings(const SweepPlan& plan, int workers, std::
   warn_about_schedules(plan, warnings);
   warn_about_shapes(plan, warnings);
   warn_about_budgets(plan, warnings);
-  const std::size_t memory = plan_totals(plan, workers).memory;
-  if (memory_available > 0 && memory > memory_available) {
-    warnings.push_back("the largest runs together need " + format_bytes(memory) + " with " +
-                       std::to_string(workers) + " workers, and " + format_bytes(memory_available) +
-                       " are free: use --workers with fewer");
-  }
+  if (memory_available > 0) warn_about_memory(plan, workers, memory_available, warnings);
   return warnings;
 }
 

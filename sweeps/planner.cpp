@@ -8,6 +8,7 @@
 #include <queue>
 
 #include "kernels/device.h"
+#include "model/recompute.h"
 #include "model/sizes.h"
 #include "sweeps/budget.h"
 #include "sweeps/text_table.h"
@@ -17,22 +18,29 @@
 namespace minichilla {
 namespace {
 
-/// Memory of a run's model, planned once per cost_key().
+/// Memory of a run, planned once per cost_key() and amount of evaluation.
 class MemoryPlanner {
  public:
-  explicit MemoryPlanner(int vocabulary) : vocabulary_(vocabulary), device_(make_cpu_device(1)) {}
+  MemoryPlanner(int vocabulary, const DeviceMaker& make_device)
+      : vocabulary_(vocabulary), make_device_(make_device) {}
 
   std::size_t bytes(const RunConfig& config) {
-    const auto [entry, is_new] = known_.try_emplace(cost_key(config), 0);
-    if (is_new) {
-      entry->second = run_memory(config, vocabulary_, *device_).total();
-    }
+    const std::string key = cost_key(config) + " evaluate " + std::to_string(config.train.evaluate.tokens);
+    const auto [entry, is_new] = known_.try_emplace(key, 0);
+    if (is_new) entry->second = run_memory(config, vocabulary_, device(config.train.precision)).total();
     return entry->second;
   }
 
  private:
+  const Device& device(const std::string& precision) {
+    std::unique_ptr<Device>& made = devices_[precision];
+    if (!made) made = make_device_(precision);
+    return *made;
+  }
+
   int vocabulary_;
-  std::unique_ptr<Device> device_;
+  const DeviceMaker& make_device_;
+  std::map<std::string, std::unique_ptr<Device>> devices_;  ///< by precision
   std::map<std::string, std::size_t> known_;
 };
 
@@ -64,13 +72,16 @@ std::string cost_key(const RunConfig& config) {
   const ModelConfig& model = config.model;
   std::string pattern;
   for (const std::string& kind : model.attention.pattern) pattern += kind[0];
+  const Recompute again = recompute_of(config.train.recompute);
+  const std::string recomputed =
+      std::string(again.norms ? " norms again" : "") + (again.mlp ? " mlp again" : "");
   return shape_name(model) + " context " + std::to_string(model.context_length) + " attention " + pattern +
          std::to_string(model.attention.window) + " batch " + std::to_string(config.train.batch_tokens) +
          " micro " + std::to_string(config.train.micro_batch) + " slots " +
-         std::to_string(config.train.gradient_slots) + " " + config.train.precision;
+         std::to_string(config.train.gradient_slots) + " " + config.train.precision + recomputed;
 }
 
-SweepPlan make_plan(const SweepConfig& config, const Corpus& corpus) {
+SweepPlan make_plan(const SweepConfig& config, const Corpus& corpus, const DeviceMaker& make_device) {
   SweepPlan plan;
   plan.config = config;
   plan.config.data.corpus = std::filesystem::absolute(corpus.folder()).lexically_normal().string();
@@ -78,7 +89,7 @@ SweepPlan make_plan(const SweepConfig& config, const Corpus& corpus) {
   plan.vocabulary = corpus.vocabulary();
   Grid grid = expand(plan.config, plan.vocabulary);
   plan.notes = std::move(grid.notes);
-  MemoryPlanner memory(plan.vocabulary);
+  MemoryPlanner memory(plan.vocabulary, make_device);
   std::map<std::string, int> copies;
   for (const GridPoint& point : grid.points) {
     PlanRow row = make_row(point, config.sweep, corpus);

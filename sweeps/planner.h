@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sweeps/analysis/sweep_folder.h"
+#include "sweeps/device_choice.h"
 #include "sweeps/grid.h"
 
 namespace minichilla {
@@ -18,7 +19,7 @@ struct PlanRow {
   FlopsPerToken flops_per_token;
   std::int64_t steps = 0, batch_sequences = 0;
   double epochs = 0;             ///< passes over the corpus' training split
-  std::size_t memory_bytes = 0;  ///< of one worker's weights, gradients, moments and activations
+  std::size_t memory_bytes = 0;  ///< of one worker, all that it allocates on its device
   double tokens_per_s = 0;       ///< 0: not measured
   double tokens_per_param() const {
     return static_cast<double>(planned.tokens) / static_cast<double>(planned.params);
@@ -37,12 +38,15 @@ struct SweepPlan {
 std::string cost_key(const RunConfig& config);
 
 /// Expands the sweep and resolves every run against the corpus; runs that are the same (equal ids) are merged
-/// with a note. InputError for whatever is wrong with the config. Touches no files and measures nothing.
-SweepPlan make_plan(const SweepConfig& config, const Corpus& corpus);
+/// with a note. Memory is that of the devices that `make_device` gives. InputError for whatever is wrong with
+/// the config. Touches no files and measures nothing.
+SweepPlan make_plan(const SweepConfig& config, const Corpus& corpus,
+                    const DeviceMaker& make_device = make_planning_cpu);
 
 /// What a user should know before starting, one line each: data that repeats, runs too short for their
 /// schedule, D < 5e3·N^0.74 (Kaplan et al. 2020, eq. 4.4), bands as wide as the context, budgets with too few
-/// sizes, more memory than the machine has. `workers` run at once; `memory_available` in bytes (0: unknown).
+/// sizes, more memory than there is. `workers` run at once; `memory_available` is what they share on their
+/// device, in bytes (0: unknown).
 std::vector<std::string> plan_warnings(const SweepPlan& plan, int workers, std::uint64_t memory_available);
 
 /// Wall-clock seconds of runs that take so long each, on `workers` workers that take the longest first.

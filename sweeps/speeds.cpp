@@ -41,13 +41,15 @@ void write_cache(const std::filesystem::path& file, const std::string& machine, 
   replace_file(file, cache.dump(1) + "\n");
 }
 
-/// Distinct rows that are not in `known`, by FLOPs per token.
-std::vector<const PlanRow*> to_measure(const SweepPlan& plan, const Speeds& known) {
+/// Distinct rows that are not in `known` and fit, by FLOPs per token.
+std::vector<const PlanRow*> to_measure(const SweepPlan& plan, const Speeds& known,
+                                       std::uint64_t memory_available) {
   std::map<std::string, const PlanRow*> distinct;
   for (const PlanRow& row : plan.rows) distinct.emplace(cost_key(row.config), &row);
   std::vector<const PlanRow*> rows;
   for (const auto& [key, row] : distinct) {
-    if (!known.contains(key)) rows.push_back(row);
+    const bool fits = memory_available == 0 || row->memory_bytes <= memory_available;
+    if (!known.contains(key) && fits) rows.push_back(row);
   }
   std::stable_sort(rows.begin(), rows.end(), [](const PlanRow* a, const PlanRow* b) {
     return a->flops_per_token.flops < b->flops_per_token.flops;
@@ -73,11 +75,14 @@ void measure(const SweepPlan& plan, const std::vector<const PlanRow*>& rows, con
   std::exception_ptr error;
   const auto work = [&] {
     try {
-      const std::unique_ptr<Device> device = make_cpu_device(1);
+      std::map<std::string, std::unique_ptr<Device>> devices;  // by precision
       for (std::size_t i; (i = next++) < rows.size();) {
-        const double speed = measure_tokens_per_s(rows[i]->config, plan.vocabulary, *device, each);
+        const RunConfig& config = rows[i]->config;
+        std::unique_ptr<Device>& device = devices[config.train.precision];
+        if (!device) device = options.make_device(config.train.precision);
+        const double speed = measure_tokens_per_s(config, plan.vocabulary, *device, each);
         const std::lock_guard lock(mutex);
-        speeds[cost_key(rows[i]->config)] = speed;
+        speeds[cost_key(config)] = speed;
         if (options.on_progress) options.on_progress(++done, static_cast<int>(rows.size()));
       }
     } catch (...) {
@@ -123,9 +128,10 @@ double evaluated_tokens(const TrainConfig& train, double train_seconds) {
 }
 
 void estimate_times(SweepPlan& plan, const std::filesystem::path& cache, const SpeedOptions& options) {
-  const std::string machine = make_cpu_device(1)->numerics();
+  if (plan.rows.empty()) return;
+  const std::string machine = options.make_device(plan.rows.front().config.train.precision)->numerics();
   Speeds speeds = read_cache(cache, machine);
-  const std::vector<const PlanRow*> rows = to_measure(plan, speeds);
+  const std::vector<const PlanRow*> rows = to_measure(plan, speeds, options.memory_available);
   if (!rows.empty()) {
     measure(plan, rows, options, speeds);
     std::filesystem::create_directories(cache.parent_path());
@@ -137,6 +143,7 @@ void estimate_times(SweepPlan& plan, const std::filesystem::path& cache, const S
     if (speed != speeds.end())
       measured[row.flops_per_token.flops] = speed->second * row.flops_per_token.flops;
   }
+  if (measured.empty()) return;
   for (PlanRow& row : plan.rows) {
     const auto speed = speeds.find(cost_key(row.config));
     row.tokens_per_s = speed != speeds.end() ? speed->second

@@ -8,7 +8,6 @@
 
 #include "kernels/cuda_device.h"
 #include "kernels/error.h"
-#include "kernels/host_memory.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/device_choice.h"
@@ -22,6 +21,7 @@
 #include "trainer/corpus.h"
 #include "trainer/files.h"
 #include "trainer/progress_line.h"
+#include "trainer/run_memory.h"
 
 namespace minichilla {
 namespace {
@@ -38,14 +38,11 @@ struct SweepOptions {
   bool extend = false, no_calibration = false;
 };
 
-/// A signal came while something was measured.
-
 /// Settles what the command line left open.
 void settle_device(SweepOptions& options) {
   if (options.device == "auto") options.device = cuda_support().problem.empty() ? "cuda" : "cpu";
   const bool on_cpu = options.device == "cpu";
   if (options.workers == 0) options.workers = on_cpu ? usable_cores() : 1;
-  if (!on_cpu) options.no_calibration = true;  // it measures cores
 }
 
 SweepPlan read_plan_from_config(const SweepOptions& options) {
@@ -57,7 +54,13 @@ SweepPlan read_plan_from_config(const SweepOptions& options) {
                      ": data.corpus: not given, expected the folder of a prepared corpus "
                      "(minichilla data prepare)");
   }
-  return make_plan(config, *open_corpus(config.data.corpus));
+  return make_plan(config, *open_corpus(config.data.corpus), device_maker(options.device));
+}
+
+/// Bytes that the runs of a plan have on their device; 0: unknown.
+std::uint64_t memory_available(const SweepPlan& plan, const SweepOptions& options) {
+  const DeviceMaker make_device = device_maker(options.device);
+  return memory_for_run(*make_device(plan.rows.front().config.train.precision)).value_or(0);
 }
 
 void calibrate(SweepPlan& plan, const SweepOptions& options, const StopToken& stop) {
@@ -65,6 +68,8 @@ void calibrate(SweepPlan& plan, const SweepOptions& options, const StopToken& st
   ProgressLine line(std::chrono::hours(1));
   SpeedOptions speed;
   speed.workers = options.workers;
+  speed.make_device = device_maker(options.device);
+  speed.memory_available = memory_available(plan, options);
   speed.on_progress = [&](int done, int all) {
     if (stop.requested()) throw Interrupted{};
     const std::string text = "measuring speed: " + std::to_string(done) + "/" + std::to_string(all);
@@ -88,7 +93,8 @@ StoredPlan plan_and_store(const SweepOptions& options, const StopToken& stop) {
 }
 
 PlanView view_of(const SweepPlan& plan, const SweepOptions& options) {
-  return {options.workers, plan_warnings(plan, options.workers, host_memory_available().value_or(0))};
+  return {options.workers, plan_warnings(plan, options.workers, memory_available(plan, options)),
+          options.device == "cpu" ? "core" : "GPU"};
 }
 
 std::string describe_changes(const SweepOptions& options, const StoreChanges& changes) {
@@ -241,9 +247,9 @@ void add_planning_options(CLI::App& command, SweepOptions& options) {
                   "Worker processes, one core each; default: as many as cores, or one on a GPU")
       ->check(CLI::Range(1, 4096));
   command
-      .add_option("--device", options.device,
-                  std::string("Where its runs train: ") + kDeviceChoices +
-                      "; speeds are measured beforehand on the CPU alone")
+      .add_option(
+          "--device", options.device,
+          std::string("Where its runs train, and where memory and speeds are taken from: ") + kDeviceChoices)
       ->capture_default_str()
       ->type_name("DEVICE");
   command.add_option("--products", options.products, kProductsHelp)

@@ -108,6 +108,24 @@ class Program(unittest.TestCase):
         self.assertEqual([result["status"] for result in results], ["done", "done"])
         self.assertEqual({result["device"] for result in results}, {"cuda"})
 
+    def test_a_sweep_is_planned_on_the_device(self):
+        done = self.call(0, "sweep", "plan", "sweep.yaml", "--output", "sweep", "--device", "cuda", "--set",
+                         "train.precision=bf16", "--json", "-")
+        planned = json.loads(done.stdout)["runs"]
+        self.assertEqual(len(planned), 2)
+        measured = json.loads((self.folder / "sweep" / "calibration.json").read_text())
+        self.assertTrue(measured["machine"].startswith("cuda, "), measured)
+        self.assertTrue(measured["machine"].endswith(", bf16"), measured)
+        for run in planned:
+            self.assertGreater(run["tokens_per_s"], 0)
+            self.assertGreater(run["memory_bytes"], 32 << 20, "with the library's workspace")
+            dry = self.call(0, "train", f"sweep/runs/{run['run_id']}/config.yaml", "--device", "cuda", "--dry-run",
+                            "--json", "-")
+            self.assertEqual(json.loads(dry.stdout)["memory_bytes"]["total"], run["memory_bytes"])
+        self.call(0, "sweep", "run", "sweep", "--device", "cuda")
+        results = [json.loads(file.read_text()) for file in (self.folder / "sweep" / "runs").glob("*/result.json")]
+        self.assertEqual([result["status"] for result in results], ["done", "done"])
+
     def test_what_does_not_fit_is_said_before_the_start(self):
         large = ["--set", "model.n_layers=24", "--set", "model.d_model=8192"]
         done = self.train("large", "cuda", *large, status=2)
@@ -117,6 +135,9 @@ class Program(unittest.TestCase):
         done = self.call(2, "train", "run.yaml", "--device", "cuda", "--dry-run", *large)
         self.assertRegex(done.stdout, r"memory +\d+ bytes .* of 16 GiB free on cuda\n +\d+ weights\n")
         self.assertIn("memory: found 16 GiB free on cuda", done.stderr)
+        done = self.call(0, "sweep", "plan", "sweep.yaml", "--output", "large", "--device", "cuda", "--set",
+                         "sweep.sizes=[24x8192x64]", "--set", "sweep.tokens=[1280]")
+        self.assertIn("warning: no room for the run: 24x8192", done.stdout)
 
     def test_recomputation_changes_no_bits(self):
         self.train("kept", "cuda", "--set", "train.precision=bf16")

@@ -278,7 +278,9 @@ TEST_P(CudaTraining, RecomputationChangesNoBits) {
   }
 }
 
-TEST_P(CudaTraining, ARunTakesTheBytesThatWereCounted) {
+class CudaMemory : public CudaTraining {};
+
+TEST_P(CudaMemory, ARunTakesTheBytesThatWereCounted) {
   const TemporaryFolder folder;
   for (const std::vector<std::string>& names : {std::vector<std::string>{}, {"norms", "mlp"}}) {
     recompute_ = names;
@@ -293,7 +295,7 @@ TEST_P(CudaTraining, ARunTakesTheBytesThatWereCounted) {
   }
 }
 
-TEST_P(CudaTraining, FreeMemoryFallsByTheBytesThatWereCounted) {
+TEST_P(CudaMemory, FreeMemoryFallsByTheBytesThatWereCounted) {
   const std::unique_ptr<Device> first = cuda();
   const std::uint64_t before = *first->free_memory();
   const std::unique_ptr<Device> second = cuda();
@@ -317,6 +319,9 @@ TEST_P(CudaTraining, EvaluationIsThatOfTheCpu) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, CudaModel, testing::Values(Precision::fp32, Precision::bf16),
+                         [](const auto& precision) { return name_of(precision.param); });
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaMemory,
+                         testing::Values(Precision::fp32, Precision::tf32, Precision::bf16),
                          [](const auto& precision) { return name_of(precision.param); });
 INSTANTIATE_TEST_SUITE_P(Precisions, CudaTraining, testing::Values(Precision::fp32, Precision::bf16),
                          [](const auto& precision) { return name_of(precision.param); });

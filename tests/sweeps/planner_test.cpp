@@ -11,6 +11,7 @@
 #include "sweeps/speeds.h"
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/files.h"
+#include "trainer/run_memory.h"
 
 namespace minichilla {
 namespace {
@@ -125,7 +126,13 @@ TEST_F(PlannerTest, WarnsOfBudgetsAndMicroBatchesAndMemory) {
   EXPECT_THAT(lines, Contains(HasSubstr("one budget gives one optimum")));
   EXPECT_THAT(lines,
               Contains(AllOf(HasSubstr("micro-batches shrink in all 2 runs"), HasSubstr("7 sequences"))));
-  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("1.0 KiB are free"), HasSubstr("2 workers"))));
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr("no room for all 2 runs: 2x16-"), HasSubstr("1.0 KiB are free"),
+                                    HasSubstr("train.recompute"))));
+  const std::size_t largest = plan.rows.back().memory_bytes;
+  EXPECT_THAT(plan_warnings(plan, 2, largest),
+              Contains(AllOf(HasSubstr("together need"), HasSubstr("2 workers"))));
+  EXPECT_THAT(plan_warnings(plan, 2, largest - 1), Contains(HasSubstr("no room for 1 of 2 runs: 2x16-")));
+  EXPECT_THAT(plan_warnings(plan, 1, largest), Not(Contains(HasSubstr("are free"))));
   EXPECT_THAT(warnings(plan), Not(Contains(HasSubstr("are free")))) << "free memory unknown";
 }
 
@@ -174,6 +181,42 @@ TEST_F(PlannerTest, MeasuresSpeedsOnceAndEstimatesEveryRun) {
   replace_file(cache, other);
   estimate_times(second, cache, options);
   EXPECT_EQ(measured, 4) << "another machine's speeds do not count";
+}
+
+TEST_F(PlannerTest, MeasuresOnlyWhatFits) {
+  SweepPlan plan = this->plan("kind: grid, sizes: [1x16, 2x16], tokens: [6400]");
+  SpeedOptions options;
+  options.seconds = 0.05;
+  options.memory_available = plan.rows[0].memory_bytes - 1;
+  const std::filesystem::path cache = sweep_folder() / "calibration.json";
+  estimate_times(plan, cache, options);
+  EXPECT_EQ(plan.rows[0].tokens_per_s, 0) << "nothing fits";
+  int measured = 0;
+  options.on_progress = [&](int, int) { ++measured; };
+  ++options.memory_available;
+  estimate_times(plan, cache, options);
+  EXPECT_EQ(measured, 1);
+  EXPECT_GT(plan.rows[1].planned.estimated_s, plan.rows[0].planned.estimated_s) << "at the other's FLOP/s";
+}
+
+TEST_F(PlannerTest, CountsAndMeasuresOnTheDevicesThatItIsGiven) {
+  const std::string sweep = yaml("kind: grid, sizes: [1x16], tokens: [6400]", "recompute: [norms, mlp]");
+  std::vector<std::string> made;
+  const DeviceMaker make_device = [&](const std::string& precision) {
+    made.push_back(precision);
+    return make_cpu_device(3);
+  };
+  SweepPlan three = make_plan(read_sweep_config(YAML::Load(sweep), "sweep.yaml"), *corpus_, make_device);
+  EXPECT_EQ(made, std::vector<std::string>{"fp32"});
+  const PlanRow& row = three.rows[0];
+  const std::unique_ptr<Device> device = make_cpu_device(3);
+  EXPECT_EQ(row.memory_bytes, run_memory(row.config, three.vocabulary, *device).total());
+  SpeedOptions options;
+  options.seconds = 0.02;
+  options.make_device = make_device;
+  estimate_times(three, sweep_folder() / "calibration.json", options);
+  EXPECT_EQ(made.size(), 3u) << "what it is called, and what is measured";
+  EXPECT_THAT(read_file(sweep_folder() / "calibration.json"), HasSubstr(" norms again mlp again\""));
 }
 
 TEST_F(PlannerTest, AMeasurementCanBeStopped) {
@@ -268,8 +311,7 @@ TEST_F(PlannerTest, ReadPlanNamesWhatIsWrong) {
   EXPECT_THAT(message_of<InputError>([&] { read_plan(sweep_folder()); }),
               HasSubstr("found format 9, expected 1"));
   folder_.write("sweep/plan.json", "{");
-  EXPECT_THAT(message_of<InputError>([&] { read_plan(sweep_folder()); }),
-              HasSubstr("plan.json: not JSON"));
+  EXPECT_THAT(message_of<InputError>([&] { read_plan(sweep_folder()); }), HasSubstr("plan.json: not JSON"));
 }
 
 TEST_F(PlannerTest, TheTableShowsEveryRunUnderItsBudget) {
