@@ -19,6 +19,8 @@ namespace {
 
 /// Every share depends on the peaks, so they get more time than others.
 constexpr double kPeakPatience = 4;
+/// 2.5 ms each, which all threads may have to themselves even on a busy machine.
+constexpr int kPeakSamples = 400;
 
 bool is_cpu(const Device& device) {
   return device.name() == "cpu";
@@ -45,9 +47,15 @@ Timing time_operation(Device& device, double seconds, const BenchOperation& oper
 void measure_multiply_adds(Device& device, double seconds, Peak& peak) {
   constexpr std::int64_t kRounds = 1000;
   std::vector<float> values(static_cast<std::size_t>(device.lanes()));
-  const Timing timing = time_lanes(device, seconds, device.lanes(), [&](Lane& lane, int) {
-    values[static_cast<std::size_t>(lane.index())] += run_multiply_adds(kRounds).last_value;
-  });
+  const Timing timing = time_repetitions(
+      seconds,
+      [&](std::int64_t repetitions) {
+        device.for_each_task(device.lanes(), [&](Lane& lane, int) {
+          values[static_cast<std::size_t>(lane.index())] =
+              run_multiply_adds(kRounds * repetitions).last_value;
+        });
+      },
+      kPeakSamples);
   if (!std::isfinite(values[0])) throw std::logic_error("multiply-adds that must go to 1 did not");
   peak.flops_per_s = run_multiply_adds(kRounds).flops * device.lanes() / timing.best_s;
   peak.flops_of = "fp32 multiply-adds in registers";
@@ -163,7 +171,7 @@ DeviceFigures bench(Device& device, const BenchOptions& options) {
     if (!options.operations) break;
     const BenchOperations operations(device, shape);
     for (const BenchOperation& operation : operations.all()) {
-      begin(shape.name + ": " + operation.name + " " + operation.pass);
+      begin(shape.name + ": " + operation.name + (operation.pass.empty() ? "" : " " + operation.pass));
       figures.operations.push_back({shape.name, operation.name, operation.pass,
                                     time_operation(device, options.seconds, operation), operation.flops,
                                     operation.bytes});

@@ -7,7 +7,7 @@
 namespace minichilla {
 namespace {
 
-constexpr int kFewestSamples = 3, kSamplesWanted = 25;
+constexpr std::size_t kFewestSamples = 3;
 constexpr double kMostRepetitions = 1e6, kShortest = 1e-9;
 
 double seconds_of(const std::function<void(std::int64_t)>& run, std::int64_t repetitions) {
@@ -19,12 +19,12 @@ double seconds_of(const std::function<void(std::int64_t)>& run, std::int64_t rep
 
 }  // namespace
 
-Timing time_repetitions(double seconds, const std::function<void(std::int64_t)>& run) {
+Timing time_repetitions(double seconds, const std::function<void(std::int64_t)>& run, int samples_wanted) {
   run(1);
   const double once = seconds_of(run, 1);
   Timing timing;
   timing.repetitions =
-      static_cast<std::int64_t>(std::clamp(seconds / kSamplesWanted / once, 1.0, kMostRepetitions));
+      static_cast<std::int64_t>(std::clamp(seconds / samples_wanted / once, 1.0, kMostRepetitions));
   std::vector<double> samples;
   for (double spent = 0; spent < seconds || samples.size() < kFewestSamples;) {
     const double sample = seconds_of(run, timing.repetitions);

@@ -13,8 +13,8 @@ struct Timing {
 };
 
 /// Times `run(n)`, which does its work n times over and returns when all of it is done, for about `seconds`:
-/// two calls to warm up, then at least three samples of as many repetitions as fill a 25th of the time, short
-/// enough that some pass undisturbed on a machine with other work.
-Timing time_repetitions(double seconds, const std::function<void(std::int64_t)>& run);
+/// two calls to warm up, then at least three samples of as many repetitions as make about `samples` of them:
+/// the more, the shorter, and the likelier that one passes undisturbed on a machine with other work.
+Timing time_repetitions(double seconds, const std::function<void(std::int64_t)>& run, int samples = 25);
 
 }  // namespace minichilla

@@ -20,6 +20,7 @@ Buffer RandomArrays::floats(std::int64_t count, float largest) {
 Buffer RandomArrays::activations(std::int64_t count, float largest) {
   if (device_.operations().activation_bytes() == sizeof(float)) return floats(count, largest);
   std::vector<std::uint16_t> upper_halves;  // what bf16 is of fp32
+  upper_halves.reserve(static_cast<std::size_t>(count));
   for (const float value : values(count, largest)) {
     upper_halves.push_back(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16));
   }

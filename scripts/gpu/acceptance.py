@@ -193,7 +193,7 @@ class Acceptance:
             raise Skipped(last_words(log, 1))
         if status != 0:
             raise Failed(f"torch_attention.py ended with status {status}: {last_words(log)}")
-        return json.loads(log.read_text().splitlines()[-1])
+        return json.loads([line for line in log.read_text().splitlines() if line.startswith("{")][-1])
 
     def sanitize(self, tool):
         sanitizer = toolkit("compute-sanitizer")

@@ -157,6 +157,16 @@ class Program(unittest.TestCase):
         self.assertEqual(2 * half["compute_weights"], half["weights"])
         self.assertLess(half["activations"], full["activations"])
 
+    def test_the_benchmark_measures_the_device(self):
+        report = json.loads(self.call(0, "bench", "--device", "cuda", "--precision", "bf16", "--only", "peak,operations",
+                                      "--shapes", "S", "--seconds", "1e-6", "--json", "-").stdout)
+        measured, = report["measured"]
+        self.assertEqual((measured["device"], measured["lanes"], report["precision"]), ("cuda", 1, "bf16"))
+        self.assertRegex(measured["peak"]["gflops_of"], "matrix product of ")
+        for figures in (measured["peak"], *measured["operations"]):
+            self.assertGreater(figures["gb_per_s"], 0)
+        self.assertEqual(len(measured["operations"]), 21)
+
     def test_another_gpu_than_there_is(self):
         done = self.train("none", "cuda:700", status=2)
         self.assertRegex(done.stderr, r"--device cuda:700: found no GPU 700, expected 0 to \d+")

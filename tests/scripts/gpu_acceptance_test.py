@@ -47,7 +47,7 @@ if sys.argv[1] == "bench":
     row = {"shape": "L", "operation": "attention dense", "pass": "forward", "best_ms": 0.125, "gflops_per_s": 5e4,
            "peak_percent": 50.0, "gb_per_s": 900.0, "memory_percent": 30.0}
     step = {"shape": "L", "tokens_per_s": 1e6, "median_tokens_per_s": 9e5, "gflops_per_s": 4e4, "peak_percent": 40.0}
-    peak = {"gflops_per_s": 1e5, "gflops_of": "matrix product of 8192³", "gb_per_s": 3000.0, "gb_of": "copy of 256 MiB"}
+    peak = {"gflops_per_s": 1e5, "gflops_of": "matrix product of 8192³", "gb_per_s": 3000.0, "gb_of": "a copy"}
     pathlib.Path(option("--json")).write_text(json.dumps({"measured": [
         {"numerics": "cuda, H100, " + option("--precision"), "peak": peak, "operations": [row], "steps": [step]}]}))
 elif sys.argv[1] == "train":
@@ -56,10 +56,18 @@ elif sys.argv[1] == "train":
     lines = [{"step": step, "loss": 11.0 - step / 100, "tokens_per_s": 1000.0 * step} for step in range(1, 201)]
     lines.insert(100, {"step": 100, "split": "val", "loss": 9.0})
     (run / "attempts" / "1" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\\n" for line in lines))
-    (run / "result.json").write_text(json.dumps({"status": "done", "params": 124439808, "tokens": 6553600, "flops": 5e15,
-        "train_loss": 9.0, "val_loss": 9.1, "tokens_per_s": 99000.0, "wall_s": 66.0, "numerics_id": "cafe"}))
+    (run / "result.json").write_text(json.dumps({"status": "done", "params": 124439808, "tokens": 6553600,
+        "flops": 5e15, "train_loss": 9.0, "val_loss": 9.1, "tokens_per_s": 99000.0, "wall_s": 66.0,
+        "numerics_id": "cafe"}))
 elif sys.argv[1:3] != ["data", "prepare"]:
     sys.exit(2)
+"""
+TORCH = """import sys
+from unittest.mock import MagicMock
+torch = MagicMock(__version__="2.9.0")
+torch.cuda.is_available.return_value = True
+torch.cuda.Event.return_value.elapsed_time.return_value = 2.0
+sys.modules["torch"] = torch
 """
 TOOLS = {"nvidia-smi": NVIDIA_SMI, "nvcc": NVCC, "cmake": CMAKE, "ctest": CTEST, "compute-sanitizer": SANITIZER}
 
@@ -84,13 +92,13 @@ class Acceptance(unittest.TestCase):
             if text is not None:
                 self.executable(self.tools / name, "#!/bin/bash\n" + text + "\n")
 
-    def accept(self, limits=None):
-        """Runs it in this process, for a PyTorch that is surely not there: (exit status, parts by name, page)."""
+    def accept(self, limits=None, torch_module="raise ImportError('it is not installed here')\n"):
+        """Runs it in this process, with a PyTorch that is played: (exit status, parts by name, page)."""
         path = f"{self.tools}:/usr/bin:/bin"
         absent = mock.patch.object(acceptance, "toolkit", lambda name: acceptance.shutil.which(name))
-        torch = self.folder / "no_torch"
+        torch = self.folder / "modules"
         torch.mkdir(exist_ok=True)
-        (torch / "torch.py").write_text("raise ImportError('it is not installed here')\n")
+        (torch / "torch.py").write_text(torch_module)
         with mock.patch.dict(os.environ, PATH=path, PYTHONPATH=str(torch)), absent, \
                 mock.patch.dict(acceptance.LIMITS, limits or {}), mock.patch.object(acceptance, "TEXT_BYTES", 1000), \
                 contextlib.redirect_stdout(io.StringIO()):
@@ -112,16 +120,31 @@ class Acceptance(unittest.TestCase):
         self.assertEqual(parts["environment"]["figures"]["gpus"][0]["compute_cap"], "9.0")
         self.assertEqual(parts["environment"]["figures"]["toolkit"], "13.0")
         self.assertIn("-DMINICHILLA_CUDA_ARCHITECTURES=90", (self.tools / "calls").read_text())
-        self.assertEqual(parts["tests"]["figures"]["gpu.cuda"], {"status": "ok", "seconds": 2.5, "failed": [], "passed": 55,
-                                                                 "skipped": 5})
+        self.assertEqual(parts["tests"]["figures"]["gpu.cuda"],
+                         {"status": "ok", "seconds": 2.5, "failed": [], "passed": 55, "skipped": 5})
         self.assertEqual(parts["bench bf16"]["figures"]["numerics"], "cuda, H100, bf16")
         training = parts["training"]["figures"]
-        self.assertEqual((training["steps"], training["median_tokens_per_s"], training["params"]), (200, 120500.0, 124439808))
+        self.assertEqual((training["steps"], training["median_tokens_per_s"]), (200, 120500.0))
+        self.assertEqual(training["params"], 124439808)
         self.assertEqual(parts["memcheck"]["figures"], {"summary": "0 errors", "passed": 7})
-        for expected in ("# minichilla on a GPU: ok", "| NVIDIA H100 80GB HBM3 | 9.0 |", "## bench fp32: ok", "100 TFLOP/s",
-                         "| L | attention dense | forward | 0.125 | 50 | 50 | 900 | 30 |", "| gpu.cuda | ok | 55 | 5 |",
+        for expected in ("# minichilla on a GPU: ok", "| NVIDIA H100 80GB HBM3 | 9.0 |", "## bench fp32: ok",
+                         "100 TFLOP/s", "| L | attention dense | forward | 0.125 | 50 | 50 | 900 | 30 |",
+                         "| gpu.cuda | ok | 55 | 5 |",
                          "| median tokens per s | 1.205e+05 |"):
             self.assertIn(expected, page)
+
+    def test_pytorch_stands_beside_the_same_attention(self):
+        self.play()
+        status, parts, page = self.accept(torch_module=TORCH)
+        self.assertEqual((status, parts["attention of PyTorch"]["status"]), (0, "ok"))
+        figures = parts["attention of PyTorch"]["figures"]
+        self.assertEqual(figures["torch"], "2.9.0")
+        expected = {(shape, precision) for shape in ("S", "M", "L", "124M") for precision in ("fp32", "tf32", "bf16")}
+        self.assertEqual({(row["shape"], row["precision"]) for row in figures["rows"]}, expected)
+        self.assertIn("| L | bf16 | forward | 0.1 | 0.125 |", page)
+        _, parts, _ = self.accept(torch_module=TORCH.replace("= True", "= False"))
+        self.assertEqual(parts["attention of PyTorch"]["status"], "skipped")
+        self.assertEqual(parts["attention of PyTorch"]["reason"], "PyTorch finds no GPU")
 
     def test_without_a_gpu_everything_else_is_skipped_and_said(self):
         self.play(nvidia_smi=None)
@@ -198,8 +221,8 @@ class Acceptance(unittest.TestCase):
 
     def test_the_command_itself(self):
         environment = {**os.environ, "PATH": f"{self.tools}:/usr/bin:/bin"}
-        done = subprocess.run([SCRIPT, self.output, "--build", self.folder / "build"], env=environment, capture_output=True,
-                              text=True, check=False)
+        done = subprocess.run([SCRIPT, self.output, "--build", self.folder / "build"], env=environment,
+                              capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("== environment\n   failed: found no nvidia-smi", done.stdout)
         self.assertIn("acceptance.md", done.stdout)
