@@ -12,6 +12,7 @@
 #include "sweeps/bench_operations.h"
 #include "sweeps/random_arrays.h"
 #include "sweeps/text_table.h"
+#include "trainer/progress_line.h"
 #include "trainer/training_step.h"
 
 namespace minichilla {
