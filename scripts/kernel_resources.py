@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints a Markdown table of each CUDA kernel: registers, shared memory, occupancy, stack and spills.
 
-usage: scripts/kernel_resources.py [ARCHITECTURE ...]      by default 80 and 90; needs nvcc, c++filt and the build
+usage: scripts/kernel_resources.py [ARCHITECTURE ...]      by default all; needs nvcc, c++filt and the build
 
 Registers, static shared memory, stack and spills are ptxas's. Threads to a block and dynamic shared memory are those of
 the launches that build/release/tests/cuda/test_cuda_sm_80 makes (target test_cuda_sm_80); where they depend on the
@@ -112,7 +112,7 @@ def row(source, short, resources, shapes):
 
 
 def main():
-    architectures = sys.argv[1:] or ["80", "90"]
+    architectures = sys.argv[1:] or list(LIMITS)
     if unknown := sorted(set(architectures) - set(LIMITS)):
         sys.exit(f"kernel_resources.py: found architecture {unknown[0]}, expected one of {', '.join(LIMITS)}")
     shapes = launches()

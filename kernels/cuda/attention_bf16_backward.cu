@@ -67,7 +67,7 @@ __device__ float output_dot(const AttentionSizes& sizes, const Element* out, con
 
 /// Rows are queries, columns keys.
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     attention_d_queries_bf16(AttentionSizes sizes, const Element* __restrict__ qkv,
                              const Element* __restrict__ out, const float* __restrict__ log_sum_exp,
                              const Element* __restrict__ d_out, Element* __restrict__ d_qkv,
@@ -133,12 +133,16 @@ __device__ void load_statistics(const float* statistics, int begin, int end, flo
 
 /// Rows are keys, columns queries.
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     attention_d_keys_bf16(AttentionSizes sizes, const Element* __restrict__ qkv,
                           const float* __restrict__ log_sum_exp, const Element* __restrict__ d_out,
                           const float* __restrict__ deltas, Element* __restrict__ d_qkv) {
   using Kernel = DKeys<kWidth>;
   constexpr int kRowTiles = Kernel::kRowTiles, kRows = Kernel::kWarpRows, kQueries = Kernel::kColumns;
+  // Fewer products at a time where the sums alone take half of a thread's registers.
+  constexpr int kAtOnce = kWidth == 64 ? 16 : kQueries;
+  using Pairs = Products<kRowTiles, kAtOnce / 8>;
+  using Part = Tile<kAtOnce, kWidth>;
   extern __shared__ uint4 memory[];
   const Kernel shared{reinterpret_cast<Element*>(memory)};
   const int begin = sizes.tile() * Kernel::kRows, end = min(begin + Kernel::kRows, sizes.T);
@@ -162,23 +166,29 @@ __global__ void __launch_bounds__(kThreads)
                                   shared.statistics(stage, 1));
       },
       [&](int stage, int query) {
-        if (!sizes.allows_any(query, query + kQueries, first_key, first_key + kRows)) return;
-        const bool whole = sizes.allows_all(query, query + kQueries, first_key, first_key + kRows);
-        typename Kernel::Pairs scores, d_scores;
-        row_products(shared.rows(0), first_row, shared.columns(stage, 0), scores);
-        Kernel::Pairs::for_each_product([&](int r, int n, int e) {
-          const int column = 8 * n + fragment_column(e), key = first_key + 16 * r + fragment_row(e);
-          const float offset = shared.statistics(stage, 0)[column] * kLog2e;
-          const float exponent = scores.at[r][n][e] * (sizes.scale * kLog2e) - offset;
-          scores.at[r][n][e] = whole || sizes.allows(query + column, key) ? exp2_approximate(exponent) : 0;
-        });
-        add_weighted(scores, shared.columns(stage, 1), d_values);
-        row_products(shared.rows(1), first_row, shared.columns(stage, 1), d_scores);
-        Kernel::Pairs::for_each_product([&](int r, int n, int e) {
-          const float delta = shared.statistics(stage, 1)[8 * n + fragment_column(e)];
-          d_scores.at[r][n][e] = scores.at[r][n][e] * (d_scores.at[r][n][e] - delta);
-        });
-        add_weighted(d_scores, shared.columns(stage, 0), d_keys);
+#pragma unroll 1
+        for (int part = 0; part < kQueries; part += kAtOnce) {
+          const int first = query + part;
+          if (!sizes.allows_any(first, first + kAtOnce, first_key, first_key + kRows)) continue;
+          const bool whole = sizes.allows_all(first, first + kAtOnce, first_key, first_key + kRows);
+          const Part some_queries{shared.columns(stage, 0).data + part * kWidth};
+          const Part some_d_outs{shared.columns(stage, 1).data + part * kWidth};
+          Pairs scores, d_scores;
+          row_products(shared.rows(0), first_row, some_queries, scores);
+          Pairs::for_each_product([&](int r, int n, int e) {
+            const int column = 8 * n + fragment_column(e), key = first_key + 16 * r + fragment_row(e);
+            const float offset = shared.statistics(stage, 0)[part + column] * kLog2e;
+            const float exponent = scores.at[r][n][e] * (sizes.scale * kLog2e) - offset;
+            scores.at[r][n][e] = whole || sizes.allows(first + column, key) ? exp2_approximate(exponent) : 0;
+          });
+          add_weighted(scores, some_d_outs, d_values);
+          row_products(shared.rows(1), first_row, some_d_outs, d_scores);
+          Pairs::for_each_product([&](int r, int n, int e) {
+            const float delta = shared.statistics(stage, 1)[part + 8 * n + fragment_column(e)];
+            d_scores.at[r][n][e] = scores.at[r][n][e] * (d_scores.at[r][n][e] - delta);
+          });
+          add_weighted(d_scores, some_queries, d_keys);
+        }
       });
 
   float scale[kRowTiles][2], one[kRowTiles][2];
