@@ -4,11 +4,10 @@
 
 #include <bit>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "kernels/cpu/cpu_operations.h"
-#include "kernels/device.h"
+#include "tests/kernels/forwarding_device.h"
 
 namespace minichilla {
 
@@ -83,30 +82,12 @@ class RoundedOperations final : public CpuOperations {
   }
 };
 
-class RoundedDevice final : public Device {
+class RoundedDevice final : public ForwardingDevice {
  public:
-  std::string name() const override { return cpu_->name(); }
-  int lanes() const override { return cpu_->lanes(); }
   const Operations& operations() const override { return operations_; }
-  Buffer allocate(std::size_t bytes) override { return cpu_->allocate(bytes); }
-  void upload(void* device, const void* host, std::size_t bytes) override {
-    cpu_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, std::size_t bytes) override {
-    cpu_->download(host, device, bytes);
-  }
-  void copy(Lane& lane, void* to, const void* from, std::size_t bytes) override {
-    cpu_->copy(lane, to, from, bytes);
-  }
-  void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
-    cpu_->for_each_task(tasks, work);
-  }
-  void synchronize() override { cpu_->synchronize(); }
-  std::string numerics() const override { return cpu_->numerics(); }
 
  private:
   RoundedOperations operations_;
-  std::unique_ptr<Device> cpu_ = make_cpu_device(1);
 };
 
 }  // namespace minichilla

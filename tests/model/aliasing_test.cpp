@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels/device.h"
 #include "kernels/float32_operations.h"
 #include "model/transformer.h"
 #include "model_case.h"
+#include "tests/kernels/forwarding_device.h"
 
 namespace minichilla {
 namespace {
@@ -153,32 +153,12 @@ class CheckedOperations final : public Float32Operations {
   mutable int calls_ = 0;
 };
 
-class CheckedDevice final : public Device {
+class CheckedDevice final : public ForwardingDevice {
  public:
-  CheckedDevice()
-      : real_(make_cpu_device(1)), operations_(dynamic_cast<const Float32Operations&>(real_->operations())) {}
-  std::string name() const override { return "checked " + real_->name(); }
-  int lanes() const override { return real_->lanes(); }
   const CheckedOperations& operations() const override { return operations_; }
-  Buffer allocate(std::size_t bytes) override { return real_->allocate(bytes); }
-  void upload(void* device, const void* host, std::size_t bytes) override {
-    real_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, std::size_t bytes) override {
-    real_->download(host, device, bytes);
-  }
-  void copy(Lane& lane, void* to, const void* from, std::size_t bytes) override {
-    real_->copy(lane, to, from, bytes);
-  }
-  void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
-    real_->for_each_task(tasks, work);
-  }
-  void synchronize() override { real_->synchronize(); }
-  std::string numerics() const override { return real_->numerics(); }
 
  private:
-  std::unique_ptr<Device> real_;
-  CheckedOperations operations_;
+  CheckedOperations operations_{dynamic_cast<const Float32Operations&>(ForwardingDevice::operations())};
 };
 
 TEST(Aliasing, NoOperationGetsOverlappingArguments) {

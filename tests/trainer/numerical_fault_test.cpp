@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/cpu/cpu_operations.h"
+#include "tests/kernels/forwarding_device.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/attempt.h"
 #include "trainer/checkpoint.h"
@@ -37,31 +38,11 @@ class PoisonedOperations : public CpuOperations {
 };
 
 /// The CPU device with those operations.
-class PoisonedDevice : public Device {
+class PoisonedDevice : public ForwardingDevice {
  public:
   PoisonedOperations poisoned;
 
-  std::string name() const override { return device_->name(); }
-  int lanes() const override { return device_->lanes(); }
   const Operations& operations() const override { return poisoned; }
-  Buffer allocate(std::size_t bytes) override { return device_->allocate(bytes); }
-  void upload(void* device, const void* host, std::size_t bytes) override {
-    device_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, std::size_t bytes) override {
-    device_->download(host, device, bytes);
-  }
-  void copy(Lane& lane, void* to, const void* from, std::size_t bytes) override {
-    device_->copy(lane, to, from, bytes);
-  }
-  void for_each_task(int tasks, const std::function<void(Lane&, int)>& work) override {
-    device_->for_each_task(tasks, work);
-  }
-  void synchronize() override { device_->synchronize(); }
-  std::string numerics() const override { return device_->numerics(); }
-
- private:
-  std::unique_ptr<Device> device_ = make_cpu_device(1);
 };
 
 class NumericalFaultTest : public RunTest {
