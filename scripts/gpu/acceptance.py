@@ -21,7 +21,8 @@ from synthetic_text import write_text  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SKIPPED = 77
-PRECISIONS = ("fp32", "tf32", "bf16")
+BENCHES = {"fp32": ["--precision", "fp32"], "tf32": ["--precision", "tf32"], "bf16": ["--precision", "bf16"],
+           "own": ["--precision", "bf16", "--products", "own"]}
 # Seconds, by the first word of a part's name. Together more than the total, which is what ends the whole.
 LIMITS = {"environment": 20, "build": 240, "tests": 120, "bench": 45, "corpus": 90, "training": 120, "attention": 40,
           "memcheck": 60, "racecheck": 60}
@@ -80,8 +81,8 @@ class Acceptance:
         environment = run("environment", self.environment)
         build = run("build", lambda: self.compile(environment.figures["gpus"]), [environment])
         run("tests", self.tests, [build])
-        for precision in PRECISIONS:
-            run(f"bench {precision}", lambda: self.bench(precision), [build])
+        for name in BENCHES:
+            run(f"bench {name}", lambda: self.bench(name), [build])
         corpus = run("corpus", self.corpus, [build])
         run("training", self.training, [corpus])
         run("attention of PyTorch", self.torch_attention, [environment])
@@ -145,10 +146,10 @@ class Acceptance:
             raise Skipped(f"{', '.join(skipped) or 'no test'}: {'; '.join(sorted(set(reasons))) or 'ctest ran none'}")
         return figures
 
-    def bench(self, precision):
-        file = self.work / f"bench-{precision}.json"
-        self.runner.must(f"bench-{precision}", [self.minichilla, "bench", "--device", "cuda", "--precision", precision,
-                                                "--shapes", BENCH_SHAPES, "--seconds", 0.15, "--json", file])
+    def bench(self, name):
+        file = self.work / f"bench-{name}.json"
+        self.runner.must(f"bench-{name}", [self.minichilla, "bench", "--device", "cuda", *BENCHES[name], "--shapes",
+                                           BENCH_SHAPES, "--seconds", 0.15, "--json", file])
         return read_json(file)["measured"][0]
 
     def corpus(self):

@@ -38,13 +38,14 @@ def thousandth(value):
 
 def bench(figures):
     peak = figures["peak"]
-    text = (f"{figures['numerics']}. cuBLASLt: {cell(thousandth(peak['gflops_per_s']))} TFLOP/s ({peak['gflops_of']}); "
+    whose = "our own" if "own products" in figures["numerics"] else "cuBLASLt's"
+    text = (f"{figures['numerics']}. Products are {whose}: {cell(thousandth(peak['gflops_per_s']))} TFLOP/s ({peak['gflops_of']}); "
             f"memory: {cell(peak['gb_per_s'])} GB/s ({peak['gb_of']}). Linear operations and the classifier are "
-            "cuBLASLt's, the others our own kernels'.\n\n")
-    text += table(("shape", "operation", "pass", "ms", "TFLOP/s", "% of cuBLASLt's", "GB/s", "% of the copy's"),
+            "products; the others are our own kernels.\n\n")
+    text += table(("shape", "operation", "pass", "ms", "TFLOP/s", "% of the largest product's", "GB/s", "% of the copy's"),
                   [(row["shape"], row["operation"], row["pass"], row["best_ms"], thousandth(row["gflops_per_s"]),
                     row["peak_percent"], row["gb_per_s"], row["memory_percent"]) for row in figures["operations"]])
-    return text + "\n" + table(("shape", "tokens/s of training steps", "median", "TFLOP/s", "% of cuBLASLt's"),
+    return text + "\n" + table(("shape", "tokens/s of training steps", "median", "TFLOP/s", "% of the largest product's"),
                                [(row["shape"], row["tokens_per_s"], row["median_tokens_per_s"],
                                  thousandth(row["gflops_per_s"]), row["peak_percent"]) for row in figures["steps"]])
 

@@ -19,7 +19,7 @@ namespace minichilla {
 namespace {
 
 struct BenchCommandOptions {
-  std::string device = "auto", precision = "fp32", json_file;
+  std::string device = "auto", precision = "fp32", products = kLibraryProducts, json_file;
   std::vector<std::string> only = {"peak", "operations", "steps"}, shapes = {"S", "M", "L"};
   int threads = 0;  ///< 0: all cores
   double seconds = BenchOptions{}.seconds;
@@ -58,7 +58,7 @@ BenchOptions bench_options(const BenchCommandOptions& options) {
 ChosenDevice chosen_device(const BenchCommandOptions& options, int threads) {
   check_choice("--precision", options.precision, {"fp32", "tf32", "bf16"});
   try {
-    return choose_device(options.device, options.precision, threads);
+    return choose_device(options.device, options.precision, threads, options.products);
   } catch (const InputError& error) {
     // There is no config here: the key that it names is an option.
     const std::string key = "train.precision", message = error.what();
@@ -103,6 +103,9 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
   command->add_option("--precision", options->precision, "fp32, or on a GPU tf32 or bf16")
       ->capture_default_str()
       ->type_name("NAME");
+  command->add_option("--products", options->products, kProductsHelp)
+      ->capture_default_str()
+      ->type_name("PRODUCTS");
   command
       ->add_option("--threads", options->threads,
                    "Of the CPU: measured with one thread and with so many; default: all cores")

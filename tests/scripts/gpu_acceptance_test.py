@@ -20,7 +20,7 @@ spec = importlib.util.spec_from_file_location("acceptance", ROOT / "scripts" / "
 acceptance = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(acceptance)
 
-PARTS = ["environment", "build", "tests", "bench fp32", "bench tf32", "bench bf16", "corpus", "training",
+PARTS = ["environment", "build", "tests", "bench fp32", "bench tf32", "bench bf16", "bench own", "corpus", "training",
          "attention of PyTorch", "memcheck", "racecheck"]
 
 NVIDIA_SMI = 'echo "NVIDIA H100 80GB HBM3, 9.0, 570.1, 81559 MiB, 1980 MHz, 700.00 W"'
