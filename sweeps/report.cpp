@@ -117,7 +117,7 @@ std::string surface_law(const ParametricFit& fit) {
 const char* approach_name(const std::string& approach) {
   if (approach == "envelope") return "1 · envelope";
   if (approach == "isoflop") return "2 · IsoFLOP";
-  return "3 · surface";
+  return approach == "parametric" ? "3 · surface" : "surface by variable projection";
 }
 
 std::string predictions(const Fit& fit) {
