@@ -141,25 +141,6 @@ std::string projections(const Fit& fit) {
          " in the two that are looked for):\n" + indented(table.text());
 }
 
-/// How wrong approach 2 would be on this grid without any noise.
-std::string predicted_bias(const IsoflopFit& fit) {
-  if (!fit.predicted_bias_a) return "";
-  const auto signed3 = [](double value) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%+.3f", value);
-    return std::string(text);
-  };
-  std::string text =
-      "  On this very grid, were the fitted surface the truth, a parabola over all sizes would "
-      "put a off by " +
-      signed3(fit.predicted_bias_a->value);
-  if (fit.interpolation != Interpolation::parabola && fit.predicted_bias_a_used) {
-    text += std::string(", the ") + (fit.interpolation == Interpolation::akima ? "Akima spline" : "window") +
-            " used here by " + signed3(fit.predicted_bias_a_used->value);
-  }
-  return text + ".\n";
-}
-
 std::string minima(const IsoflopFit& fit) {
   if (fit.profiles.empty()) return "";
   TextTable table({{"budget"}, {"runs"}, {"N_opt"}, {"80 %"}, {"D_opt"}, {"loss"}, {"", Align::left}});
@@ -173,7 +154,8 @@ std::string minima(const IsoflopFit& fit) {
       table.add({budget, runs, "-", "-", "-", "-", "refused: " + profile.reason});
     }
   }
-  return "\nIsoFLOP minima:\n" + indented(table.text()) + predicted_bias(fit);
+  const std::string bias = predicted_bias_sentence(fit);
+  return "\nIsoFLOP minima:\n" + indented(table.text()) + (bias.empty() ? "" : "  " + bias + "\n");
 }
 
 std::string listed(const std::string& what, const std::vector<std::string>& notes) {
@@ -367,6 +349,23 @@ std::string allocation_table(const std::vector<Allocation>& allocations) {
     table.add(cells);
   }
   return indented(table.text());
+}
+
+std::string predicted_bias_sentence(const IsoflopFit& fit) {
+  if (!fit.predicted_bias_a) return "";
+  const auto signed3 = [](double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%+.3f", value);
+    return std::string(text);
+  };
+  std::string text =
+      "On this very grid, were the fitted surface the truth, a parabola over all sizes would put a off by " +
+      signed3(fit.predicted_bias_a->value);
+  if (fit.interpolation != Interpolation::parabola && fit.predicted_bias_a_used) {
+    text += std::string(", the ") + (fit.interpolation == Interpolation::akima ? "Akima spline" : "window") +
+            " used here by " + signed3(fit.predicted_bias_a_used->value);
+  }
+  return text + ".";
 }
 
 std::string difference_table(const std::vector<Difference>& differences) {

@@ -20,6 +20,9 @@ std::string optimum_table(const std::vector<Optimum>& optima);
 /// One row per N and D: the loss, and the FLOPs beside the fewest that reach it.
 std::string allocation_table(const std::vector<Allocation>& allocations);
 
+/// How wrong approach 2 would be on this grid without any noise; empty where no surface tells.
+std::string predicted_bias_sentence(const IsoflopFit& fit);
+
 /// One row per constant that both fits have.
 std::string difference_table(const std::vector<Difference>& differences);
 

@@ -109,6 +109,11 @@ double log_centre(std::span<const Observation> runs, Value&& value_of) {
   return sum / static_cast<double>(runs.size());
 }
 
+/// Logarithms of a run, of N and D from the centre of all runs.
+struct LogRun {
+  double N, D, loss;
+};
+
 /// Parameters: ln (N_c/N)^(alpha_N/alpha_D) and ln(D_c/D) at the centre of the runs, ln alpha_N, ln alpha_D.
 LawFit joint_law(std::span<const Observation> runs, const FitOptions& options) {
   LawFit fit;
@@ -128,12 +133,13 @@ LawFit joint_law(std::span<const Observation> runs, const FitOptions& options) {
   const double centre_D = log_centre(runs, [](const Observation& run) { return run.D; });
   LeastSquaresProblem problem;
   problem.residuals = runs.size();
+  std::vector<LogRun> logs;
+  for (const Observation& run : runs)
+    logs.push_back({std::log(size_of(run)) - centre_N, std::log(run.D) - centre_D, std::log(run.loss)});
   problem.evaluate = [&](std::span<const double> p, std::span<double> residuals) {
     const double alpha_N = std::exp(p[2]), alpha_D = std::exp(p[3]), ratio = alpha_N / alpha_D;
-    for (std::size_t i = 0; i < runs.size(); ++i) {
-      const double of_N = p[0] - ratio * (std::log(size_of(runs[i])) - centre_N);
-      const double of_D = p[1] - (std::log(runs[i].D) - centre_D);
-      residuals[i] = alpha_D * log_sum(of_N, of_D) - std::log(runs[i].loss);
+    for (std::size_t i = 0; i < logs.size(); ++i) {
+      residuals[i] = alpha_D * log_sum(p[0] - ratio * logs[i].N, p[1] - logs[i].D) - logs[i].loss;
     }
   };
   const double loss = log_centre(runs, [](const Observation& run) { return run.loss; });

@@ -7,7 +7,6 @@
 namespace minichilla {
 namespace {
 
-constexpr int kProjectionIterations = 200;
 constexpr double kProjectionStep = 0.5;  ///< in an exponent
 constexpr double kSmallestStep = 1e-10;  ///< of the exponents: what is left is rounding
 
@@ -115,7 +114,7 @@ std::pair<double, double> ProjectedSurface::admitted(double alpha, double beta) 
   return {alpha, beta};
 }
 
-Projection ProjectedSurface::minimise(double alpha, double beta) const {
+Projection ProjectedSurface::minimise(double alpha, double beta, int steps) const {
   std::tie(alpha, beta) = admitted(alpha, beta);
   Projection best = at(alpha, beta);
   // The columns along which the constraint lets the exponents move.
@@ -124,7 +123,7 @@ Projection ProjectedSurface::minimise(double alpha, double beta) const {
   if (constraint_.beta || constraint_.ratio) directions.col(1).setZero();
   if (constraint_.ratio && !constraint_.alpha) directions(1, 0) = *constraint_.ratio;
   double damping = 1e-3;
-  for (int iteration = 0; iteration < kProjectionIterations && damping < 1e10; ++iteration) {
+  for (int iteration = 0; iteration < steps && damping < 1e10; ++iteration) {
     const Eigen::Matrix<double, Eigen::Dynamic, 2> slopes = jacobian(best) * directions;
     const Eigen::Matrix<double, Eigen::Dynamic, 2> weighted = weight_.asDiagonal() * slopes;
     const Eigen::Vector2d gradient = weighted.transpose() * as_vector(best.residuals);

@@ -25,8 +25,8 @@ class ProjectedSurface {
   /// The best of a grid of `count`² pairs of exponents, each followed to its minimum when it is among the
   /// best `followed`.
   Projection search(int count, std::size_t followed) const;
-  /// Gauss-Newton steps with Marquardt's damping, from exponents to the local minimum.
-  Projection minimise(double alpha, double beta) const;
+  /// Gauss-Newton steps with Marquardt's damping, from exponents to the local minimum or for `steps` steps.
+  Projection minimise(double alpha, double beta, int steps = 200) const;
 
   /// The exponents ran to their bounds, or A or B to zero.
   bool is_undetermined(const Projection& projection) const;

@@ -15,8 +15,9 @@ constexpr int kDenseGrid = 24, kWarmGrid = 6;
 constexpr std::size_t kFollowed = 6, kWarmFollowed = 1;
 constexpr double kHuberThreshold = 1.345;      ///< robust standard deviations
 constexpr double kDeviationOfMedian = 1.4826;  ///< a normal distribution's, over its median absolute value
-constexpr int kReweightings = 100, kScaleReweightings = 10;
-constexpr double kStill = 1e-8;  ///< change of the exponents at which reweighting ends
+constexpr int kReweightings = 200, kScaleReweightings = 10;
+constexpr int kStepsPerReweighting = 2;  ///< the weights change anyway before more would pay
+constexpr double kStill = 1e-8;          ///< change of the exponents at which reweighting ends
 
 /// A solution and the weights that it belongs to.
 struct Solution {
@@ -98,7 +99,8 @@ class Projector {
         solution.weight[j] = counts[j] * trust / (fitted * fitted);
       }
       const Projection before = solution.projection;
-      solution.projection = problem(solution.weight, constraint).minimise(before.alpha, before.beta);
+      solution.projection =
+          problem(solution.weight, constraint).minimise(before.alpha, before.beta, kStepsPerReweighting);
       const double moved = std::fabs(solution.projection.alpha - before.alpha) +
                            std::fabs(solution.projection.beta - before.beta);
       if (i >= kScaleReweightings && moved < kStill) break;
