@@ -8,11 +8,11 @@
 namespace minichilla {
 namespace {
 
-constexpr int kCurveSamples = 80;
-
-bool has_parabola(const IsoflopProfile& profile) {
-  return profile.quadratic != 0 && std::isfinite(profile.quadratic) && std::isfinite(profile.linear) &&
-         std::isfinite(profile.constant);
+bool has_curve(const IsoflopProfile& profile) {
+  const auto finite = [](const auto& point) {
+    return std::isfinite(point.first) && std::isfinite(point.second);
+  };
+  return !profile.curve.empty() && std::all_of(profile.curve.begin(), profile.curve.end(), finite);
 }
 
 /// The sizes that the parabola was fitted to; all of the profile's where the fit does not say.
@@ -24,13 +24,9 @@ PlotRange fitted_range(const IsoflopProfile& profile) {
   return range.padded(0);
 }
 
-void add_parabola(FigureScript& figure, const IsoflopProfile& profile, const std::string& style) {
-  const PlotRange range = fitted_range(profile);
-  const std::string source = figure.block("parabola of budget " + gnuplot_power(profile.C) + ": N, loss");
-  for (int i = 0; i <= kCurveSamples; ++i) {
-    const double x = std::log(range.low) + std::log(range.high / range.low) * i / kCurveSamples;
-    figure.row({std::exp(x), (profile.quadratic * x + profile.linear) * x + profile.constant});
-  }
+void add_curve(FigureScript& figure, const IsoflopProfile& profile, const std::string& style) {
+  const std::string source = figure.block("curve of budget " + gnuplot_power(profile.C) + ": N, loss");
+  for (const auto& [N, loss] : profile.curve) figure.row({N, loss});
   figure.plot(source + " using 1:2 with lines " + style + " notitle");
 }
 
@@ -58,7 +54,7 @@ void add_runs(FigureScript& figure, const IsoflopProfile& profile, const std::st
     }
     if (runs.empty()) continue;
     const std::string source = figure.block("runs of budget " + gnuplot_power(profile.C) +
-                                            (inside ? "" : " outside the parabola's window") + ": N, loss");
+                                            (inside ? "" : " outside the curve's window") + ": N, loss");
     for (const Observation* run : runs) figure.row({run->N, run->loss});
     figure.plot(source + " using 1:2 with points pt " + (inside ? "7" : "6") + " ps 0.8 lc rgb '" + colour +
                 "' notitle");
@@ -67,7 +63,7 @@ void add_runs(FigureScript& figure, const IsoflopProfile& profile, const std::st
 
 void add_profile(FigureScript& figure, const IsoflopProfile& profile, const std::string& colour) {
   const std::string line = "lw 2 lc rgb '" + colour + "'" + (profile.used ? "" : " dt (6,5)");
-  if (has_parabola(profile)) add_parabola(figure, profile, line);
+  if (has_curve(profile)) add_curve(figure, profile, line);
   add_runs(figure, profile, colour);
   if (profile.used) add_minimum(figure, profile, colour);
   figure.plot("keyentry with linespoints pt 7 ps 0.8 " + line + " title '" + gnuplot_power(profile.C) +
@@ -103,9 +99,11 @@ std::string runs_above(const std::vector<IsoflopProfile>& profiles, double loss)
 }
 
 std::string caption_of(const IsoflopFit& fit) {
+  const bool spline = fit.interpolation == Interpolation::akima;
   std::string caption =
-      "Each colour is one FLOP budget, each point one run. The curve is a parabola in log N, drawn over the "
-      "sizes that "
+      "Each colour is one FLOP budget, each point one run. The curve is " +
+      std::string(spline ? "an Akima spline" : "a parabola") +
+      " in log N, drawn over the sizes that "
       "it was fitted to (filled points); the diamond is its minimum, the compute-optimal size, with its 80 % "
       "bootstrap "
       "interval.";

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "sweeps/analysis/compare.h"
 #include "sweeps/analysis/fit.h"
 #include "sweeps/analysis/predict.h"
 
@@ -18,5 +19,11 @@ std::string optimum_table(const std::vector<Optimum>& optima);
 
 /// One row per N and D: the loss, and the FLOPs beside the fewest that reach it.
 std::string allocation_table(const std::vector<Allocation>& allocations);
+
+/// How wrong approach 2 would be on this grid without any noise; empty where no surface tells.
+std::string predicted_bias_sentence(const IsoflopFit& fit);
+
+/// One row per constant that both fits have.
+std::string difference_table(const std::vector<Difference>& differences);
 
 }  // namespace minichilla

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <regex>
 
+#include "sweeps/fit_table.h"
 #include "sweeps/hoffmann.h"
 #include "sweeps/html.h"
 #include "sweeps/report_style.h"
@@ -65,8 +66,10 @@ std::string loss(double value) {
   return fixed(value, 3);
 }
 
+/// `theirs` may be null: they did not fit that way.
 void exponent_row(HtmlTable& table, const char* name, const std::string& refused, const Estimate& a,
-                  const Estimate& b, const HoffmannExponents& theirs) {
+                  const Estimate& b, const HoffmannExponents* theirs) {
+  if (refused == kNotAskedFor) return;
   if (!refused.empty()) {
     table.wide_row(text_cell(name), "no estimate: " + html_escaped(refused));
     return;
@@ -80,8 +83,10 @@ void exponent_row(HtmlTable& table, const char* name, const std::string& refused
     cells.push_back(interval_cell(*estimate, &Interval80And95::low80, &Interval80And95::high80));
     cells.push_back(interval_cell(*estimate, &Interval80And95::low95, &Interval80And95::high95));
   }
-  cells.push_back(number_cell(theirs.a, range(theirs.a, theirs.a_low80, theirs.a_high80)));
-  cells.push_back(number_cell(theirs.b, range(theirs.b, theirs.b_low80, theirs.b_high80)));
+  cells.push_back(theirs ? number_cell(theirs->a, range(theirs->a, theirs->a_low80, theirs->a_high80))
+                         : number_cell(std::nan(""), ""));
+  cells.push_back(theirs ? number_cell(theirs->b, range(theirs->b, theirs->b_low80, theirs->b_high80))
+                         : number_cell(std::nan(""), ""));
   table.row(cells);
 }
 
@@ -89,11 +94,14 @@ std::string exponents(const Fit& fit) {
   HtmlTable table({"Approach", "<i>a</i>", "80 %", "95 %", "<i>b</i>", "80 %", "95 %",
                    "Hoffmann et al. <i>a</i>", "Hoffmann et al. <i>b</i>"});
   exponent_row(table, "1 · training-curve envelope", fit.envelope.refused, fit.envelope.laws.a,
-               fit.envelope.laws.b, kHoffmannEnvelope);
+               fit.envelope.laws.b, &kHoffmannEnvelope);
   exponent_row(table, "2 · IsoFLOP minima", fit.isoflop.refused, fit.isoflop.laws.a, fit.isoflop.laws.b,
-               kHoffmannIsoflop);
+               &kHoffmannIsoflop);
   exponent_row(table, "3 · surface L(N, D)", fit.parametric.refused, fit.parametric.a, fit.parametric.b,
-               kHoffmannParametric);
+               &kHoffmannParametric);
+  const ParametricFit &plain = fit.variable_projection, &robust = fit.variable_projection_robust;
+  exponent_row(table, "surface by variable projection", plain.refused, plain.a, plain.b, nullptr);
+  exponent_row(table, "the same, robust", robust.refused, robust.a, robust.b, nullptr);
   return section("exponents", "How model size and tokens should grow with compute") +
          "<p>N<sub>opt</sub> ∝ C<sup><i>a</i></sup> and D<sub>opt</sub> ∝ C<sup><i>b</i></sup>, with "
          "percentile intervals of "
@@ -117,7 +125,7 @@ std::string surface_law(const ParametricFit& fit) {
 const char* approach_name(const std::string& approach) {
   if (approach == "envelope") return "1 · envelope";
   if (approach == "isoflop") return "2 · IsoFLOP";
-  return "3 · surface";
+  return approach == "parametric" ? "3 · surface" : "surface by variable projection";
 }
 
 std::string predictions(const Fit& fit) {
@@ -150,8 +158,8 @@ std::string minima(const IsoflopFit& fit) {
                estimate_cell(profile.loss_opt, loss)});
   }
   return "<h3 id=\"minima\">The minimum of each budget</h3>\n"
-         "<p>Approach 2, 80 % intervals in brackets.</p>\n" +
-         table.html();
+         "<p>Approach 2, 80 % intervals in brackets. " +
+         html_escaped(predicted_bias_sentence(fit)) + "</p>\n" + table.html();
 }
 
 std::string figure_html(const DrawnFigure& drawn) {
@@ -256,6 +264,11 @@ std::string notes(const ReportInput& input) {
   list(html, "Approach 1", input.fit.envelope.notes);
   list(html, "Approach 2", input.fit.isoflop.notes);
   list(html, "Approach 3", input.fit.parametric.notes);
+  list(html, "Variable projection, robust", input.fit.variable_projection_robust.notes);
+  if (!input.fit.verdict.believed.empty()) {
+    list(html, ("Why to believe " + std::string(approach_name(input.fit.verdict.believed)) + " here").c_str(),
+         input.fit.verdict.reasons);
+  }
   return html.empty() ? "" : section("notes", "Notes") + html;
 }
 

@@ -191,12 +191,13 @@ ReportInput read_table(const fs::path& table, const fs::path& fit_file,
                        const std::function<void(double)>& on_progress) {
   ReportInput report;
   const std::string fit_command = "minichilla fit " + table.string();
-  report.table = read_csv_table(table);
+  if (!fit_file.empty()) report.fit = read_fit(fit_file);
+  report.table = read_csv_table(table, report.fit.selection);
+  drop_highest_losses(report.table, report.fit.dropped);
   require_runs(table, report.table);
   if (fit_file.empty()) {
     fit_with_defaults(fit_command, on_progress, report);
   } else {
-    report.fit = read_fit(fit_file);
     warn_when_stale(fit_command, report);
   }
   list_observations(report);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <set>
 
+#include "sweeps/analysis/frontier_laws.h"
 #include "sweeps/analysis/power_law.h"
 #include "trainer/progress_line.h"
 
@@ -281,6 +282,7 @@ EnvelopeFit fit_envelope(const RunTable& table, const FitOptions& options, const
   EnvelopeFit fit;
   fit.refused = useless_curves(table.curves);
   if (!fit.refused.empty()) return fit;
+  fit.other_readings = fit_frontier_laws(table.curves);
   Envelope envelope(table.curves, kFinishedShare);
   Frontier frontier = envelope.frontier({});
   const bool finished_only = too_little(envelope, frontier).empty();

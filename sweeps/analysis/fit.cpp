@@ -6,9 +6,16 @@
 
 #include "kernels/error.h"
 #include "sweeps/analysis/envelope.h"
+#include "sweeps/analysis/hyperparameter_laws.h"
 #include "sweeps/analysis/isoflop.h"
+#include "sweeps/analysis/isoflop_bias.h"
+#include "sweeps/analysis/kaplan.h"
+#include "sweeps/analysis/overtraining.h"
 #include "sweeps/analysis/parametric.h"
 #include "sweeps/analysis/predict.h"
+#include "sweeps/analysis/repeated_data.h"
+#include "sweeps/analysis/variable_projection.h"
+#include "sweeps/analysis/verdict.h"
 #include "trainer/progress_line.h"
 
 namespace minichilla {
@@ -41,7 +48,9 @@ LossNoise noise_of(const RunTable& table, const ParametricFit& fit) {
 
 void summarise(const RunTable& table, Fit& fit) {
   fit.source = table.source;
-  fit.runs = static_cast<int>(table.runs.size());
+  fit.selection = table.selection;
+  fit.dropped = table.dropped;
+  fit.runs = static_cast<int>(table.runs.size() + table.batch_runs.size());
   fit.notes = table.notes;
   if (table.runs.empty()) return;
   fit.smallest_C = fit.largest_C = table.runs[0].C;
@@ -56,16 +65,21 @@ void summarise(const RunTable& table, Fit& fit) {
 }
 
 struct NamedExponent {
-  const char* approach;
+  std::string approach;
   const Estimate* a;
 };
 
-/// In the order in which they are believed: the profile of each budget needs no assumption about the surface.
+/// What gave an estimate, the one to be believed first.
 std::vector<NamedExponent> exponents_of(const Fit& fit) {
   std::vector<NamedExponent> exponents;
   if (fit.isoflop.refused.empty()) exponents.push_back({"isoflop", &fit.isoflop.laws.a});
-  if (fit.parametric.refused.empty()) exponents.push_back({"parametric", &fit.parametric.a});
+  if (const ParametricFit* surface = best_surface(fit)) {
+    exponents.push_back({name_of_surface(fit), &surface->a});
+  }
   if (fit.envelope.refused.empty()) exponents.push_back({"envelope", &fit.envelope.laws.a});
+  std::stable_partition(exponents.begin(), exponents.end(), [&](const NamedExponent& exponent) {
+    return exponent.approach == fit.verdict.believed;
+  });
   return exponents;
 }
 
@@ -82,9 +96,20 @@ std::string count_range(const Estimate& estimate) {
          format_count(estimate.interval->high80) + ")";
 }
 
+bool has_other_law(const Fit& fit) {
+  std::vector<const LawFit*> laws = {&fit.repeated_data, &fit.overtraining};
+  for (const LawFit& law : fit.kaplan) laws.push_back(&law);
+  for (const LawFit& law : fit.learning_rate) laws.push_back(&law);
+  return std::any_of(laws.begin(), laws.end(),
+                     [](const LawFit* law) { return law->refused.empty() && !law->constants.empty(); });
+}
+
 std::string answer_of(const Fit& fit) {
   const std::vector<NamedExponent> exponents = exponents_of(fit);
-  if (exponents.empty()) return "No approach gives an estimate from these runs; the reasons are above.";
+  if (exponents.empty()) {
+    return has_other_law(fit) ? "These runs give the laws above, not how the compute-optimal size grows."
+                              : "No approach gives an estimate from these runs; the reasons are above.";
+  }
   const NamedExponent& best = exponents.front();
   const auto prediction =
       std::find_if(fit.predictions.begin(), fit.predictions.end(),
@@ -98,27 +123,101 @@ std::string answer_of(const Fit& fit) {
   }
   text += std::string("N_opt grows as C^") + exponent + range_text(*best.a, " (%.2f to %.2f)") +
           " by approach " +
-          (std::string(best.approach) == "isoflop"      ? "2"
-           : std::string(best.approach) == "parametric" ? "3"
-                                                        : "1");
+          (best.approach == "isoflop"      ? "2"
+           : best.approach == "parametric" ? "3"
+           : best.approach == "envelope"   ? "1"
+                                           : best.approach);
   if (best.a->interval) text += ", 80 % intervals";
-  const auto agree = approaches_agree(fit);
+  const auto agree = fit.verdict.approaches_agree;
   if (!agree) return text + (exponents.size() > 1 ? "." : "; no other approach gives an estimate.");
   return text + (*agree ? "; the approaches agree within their 95 % intervals."
                         : "; the approaches DISAGREE beyond their 95 % intervals, see the table.");
 }
 
+/// The laws beside the three approaches.
+void fit_other_laws(const RunTable& table, const FitOptions& options, Fit& fit) {
+  if (options.wants("kaplan")) fit.kaplan = fit_kaplan(table, with_progress_from(options, 0.7, 0.2));
+  const FitOptions rest = with_progress_from(options, 0.9, 0.1);
+  if (options.wants("repeated_data")) fit.repeated_data = fit_repeated_data(table, rest);
+  if (options.wants("overtraining")) fit.overtraining = fit_overtraining(table, rest);
+  if (options.wants("learning_rate")) fit.learning_rate = fit_hyperparameter_laws(table, rest);
+}
+
 }  // namespace
+
+const std::vector<std::string>& approach_names() {
+  static const std::vector<std::string> names = {
+      "envelope", "isoflop",       "parametric",   "variable_projection",
+      "kaplan",   "repeated_data", "overtraining", "learning_rate"};
+  return names;
+}
+
+const char* name_of(Interpolation interpolation) {
+  switch (interpolation) {
+    case Interpolation::parabola:
+      return "parabola";
+    case Interpolation::akima:
+      return "akima";
+    case Interpolation::windowed:
+      break;
+  }
+  return "windowed";
+}
+
+bool FitOptions::wants(const std::string& approach) const {
+  return approaches.empty() || std::find(approaches.begin(), approaches.end(), approach) != approaches.end();
+}
+
+const ParametricFit* best_surface(const Fit& fit) {
+  for (const ParametricFit* one :
+       {&fit.parametric, &fit.variable_projection_robust, &fit.variable_projection}) {
+    if (one->refused.empty()) return one;
+  }
+  return nullptr;
+}
+
+std::string name_of_surface(const Fit& fit) {
+  const ParametricFit* surface = best_surface(fit);
+  return surface == &fit.variable_projection          ? "variable_projection"
+         : surface == &fit.variable_projection_robust ? "variable_projection_robust"
+                                                      : "parametric";
+}
 
 Fit fit_all(const RunTable& table, const FitOptions& options) {
   Fit fit;
   summarise(table, fit);
+  fit.isoflop.refused = fit.parametric.refused = fit.envelope.refused = kNotAskedFor;
+  fit.variable_projection.refused = fit.variable_projection_robust.refused = kNotAskedFor;
+  fit.repeated_data.refused = fit.overtraining.refused = kNotAskedFor;
+  fit.asked_for = options.approaches;
   LossNoise noise;
-  fit.isoflop = fit_isoflop(table, with_progress_from(options, 0, 0.1), noise);
-  fit.parametric = fit_parametric(table, with_progress_from(options, 0.1, 0.7));
-  if (!noise.known() && fit.parametric.refused.empty()) noise = noise_of(table, fit.parametric);
-  fit.envelope = fit_envelope(table, with_progress_from(options, 0.8, 0.2), noise);
+  // Approach 1 takes the noise between runs from approach 2.
+  if (options.wants("isoflop") || options.wants("envelope")) {
+    FitOptions part = with_progress_from(options, 0, 0.1);
+    if (!options.wants("isoflop")) part.bootstrap = 0;
+    IsoflopFit found = fit_isoflop(table, part, noise);
+    if (options.wants("isoflop")) fit.isoflop = std::move(found);
+  }
+  if (options.wants("parametric"))
+    fit.parametric = fit_parametric(table, with_progress_from(options, 0.1, 0.3));
+  if (options.wants("variable_projection")) {
+    fit.variable_projection =
+        fit_variable_projection(table, ProjectionForm::plain, with_progress_from(options, 0.4, 0.1));
+    fit.variable_projection_robust =
+        fit_variable_projection(table, ProjectionForm::robust, with_progress_from(options, 0.5, 0.1));
+  }
+  const ParametricFit* surface = best_surface(fit);
+  if (surface) add_predicted_bias(table, *surface, fit.flops_trend, options, fit.isoflop);
+  if (!noise.known() && surface) noise = noise_of(table, *surface);
+  if (options.wants("envelope"))
+    fit.envelope = fit_envelope(table, with_progress_from(options, 0.6, 0.1), noise);
+  fit_other_laws(table, options, fit);
   if (fit.largest_C > 0) fit.predictions = predict(fit, kPredictionFactor * fit.largest_C);
+  if (options.check_verdict) {
+    fit.held_out = hold_out_largest(table, fit, options);
+    fit.accountings = account_flops(table, fit, options);
+  }
+  fit.verdict = verdict_of(table, fit);
   fit.answer = answer_of(fit);
   return fit;
 }

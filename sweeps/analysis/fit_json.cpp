@@ -1,11 +1,12 @@
 // to_json and fit_from_json of fit.h and predict.h: fit.json and predictions, as docs/fitting.md describes
 // them.
-#include <limits>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
 #include "model/quote.h"
 #include "sweeps/analysis/fit.h"
+#include "sweeps/analysis/fit_reader.h"
 #include "sweeps/analysis/predict.h"
 #include "trainer/json_fields.h"
 
@@ -16,86 +17,12 @@ using nlohmann::json;
 
 constexpr int kFitFormat = 1;
 
-/// A place in the file: the value, and its path for messages ("approaches.isoflop.a").
-class Reader {
- public:
-  Reader(const json& value, std::string file, std::string path)
-      : value_(value), file_(std::move(file)), path_(std::move(path)) {}
-
-  Reader at(const std::string& key) const {
-    if (!has(key)) {
-      throw InputError(file_ + ": no key " + joined(key) + ", expected a file that 'minichilla fit' wrote");
-    }
-    return {value_.at(key), file_, joined(key)};
-  }
-  bool has(const std::string& key) const { return value_.is_object() && value_.contains(key); }
-
-  double number() const {
-    if (!value_.is_number()) fail("a number");
-    return value_.get<double>();
-  }
-  std::int64_t whole() const {
-    constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-    if (!value_.is_number_integer() ||
-        (value_.is_number_unsigned() && value_.get<std::uint64_t>() > kLargest)) {
-      fail("a whole number");
-    }
-    return value_.get<std::int64_t>();
-  }
-  int count() const {
-    constexpr int kLargest = std::numeric_limits<int>::max();
-    const std::int64_t number = whole();
-    if (number < 0 || number > kLargest) fail("a whole number from 0 to " + std::to_string(kLargest));
-    return static_cast<int>(number);
-  }
-  std::string text() const {
-    if (!value_.is_string()) fail("a text");
-    return value_.get<std::string>();
-  }
-  bool flag() const {
-    if (!value_.is_boolean()) fail("true or false");
-    return value_.get<bool>();
-  }
-  std::vector<Reader> items() const {
-    if (!value_.is_array()) fail("a list");
-    std::vector<Reader> readers;
-    for (std::size_t i = 0; i < value_.size(); ++i) {
-      readers.emplace_back(value_[i], file_, path_ + "[" + std::to_string(i) + "]");
-    }
-    return readers;
-  }
-  template <class Item, class Read>
-  std::vector<Item> list(Read read) const {
-    std::vector<Item> result;
-    for (const Reader& item : items()) result.push_back(read(item));
-    return result;
-  }
-  std::vector<std::string> texts() const {
-    return list<std::string>([](const Reader& item) { return item.text(); });
-  }
-  /// A list of exactly `count` numbers.
-  std::vector<double> numbers(std::size_t count) const {
-    std::vector<double> result = list<double>([](const Reader& item) { return item.number(); });
-    if (result.size() != count) fail("a list of " + std::to_string(count) + " numbers");
-    return result;
-  }
-  [[noreturn]] void fail(const std::string& expected) const {
-    throw InputError(file_ + ": " + (path_.empty() ? "the whole" : path_) + ": found " + found_json(value_) +
-                     ", expected " + expected);
-  }
-
- private:
-  std::string joined(const std::string& key) const { return path_.empty() ? key : path_ + "." + key; }
-  const json& value_;
-  std::string file_, path_;
-};
-
 void write_interval(const Interval80And95& interval, json& out) {
   out["ci80"] = {interval.low80, interval.high80};
   out["ci95"] = {interval.low95, interval.high95};
 }
 
-std::optional<Interval80And95> read_interval(const Reader& in) {
+std::optional<Interval80And95> read_interval(const FitReader& in) {
   if (!in.has("ci80")) return std::nullopt;
   const std::vector<double> ci80 = in.at("ci80").numbers(2), ci95 = in.at("ci95").numbers(2);
   return Interval80And95{ci80[0], ci80[1], ci95[0], ci95[1]};
@@ -107,7 +34,7 @@ json write(const Estimate& estimate) {
   return out;
 }
 
-Estimate read_estimate(const Reader& in) {
+Estimate read_estimate(const FitReader& in) {
   return {in.at("value").number(), read_interval(in)};
 }
 
@@ -122,13 +49,13 @@ void write_laws(const PowerLaws& laws, json& out) {
   }
 }
 
-PowerLaws read_laws(const Reader& in) {
+PowerLaws read_laws(const FitReader& in) {
   PowerLaws laws;
   laws.a = read_estimate(in.at("a"));
   laws.b = read_estimate(in.at("b"));
   laws.coefficient_params = read_estimate(in.at("coefficient_params"));
   laws.coefficient_tokens = read_estimate(in.at("coefficient_tokens"));
-  laws.resamples = in.at("resamples").list<PowerLaws::Resample>([](const Reader& item) {
+  laws.resamples = in.at("resamples").list<PowerLaws::Resample>([](const FitReader& item) {
     const std::vector<double> v = item.numbers(4);
     return PowerLaws::Resample{v[0], v[1], v[2], v[3]};
   });
@@ -142,18 +69,44 @@ json write(const EnvelopeFit& fit) {
     out["frontier"].push_back(
         json{{"flops", p.C}, {"params", p.N}, {"tokens", p.D}, {"loss", p.loss}, {"run", p.run}});
   }
+  out["other_readings"] = json::array();
+  for (const FrontierLaw& law : fit.other_readings) {
+    out["other_readings"].push_back(json{{"method", law.method},
+                                         {"with_edges", law.with_edges},
+                                         {"a", {{"value", law.a}}},
+                                         {"b", {{"value", law.b}}},
+                                         {"points", law.points},
+                                         {"sizes", law.sizes},
+                                         {"dropped", law.dropped},
+                                         {"unfinished", law.unfinished}});
+  }
   if (fit.refused.empty()) write_laws(fit.laws, out);
   return out;
 }
 
-EnvelopeFit read_envelope(const Reader& in) {
+FrontierLaw read_frontier_law(const FitReader& in) {
+  FrontierLaw law;
+  law.method = in.at("method").text();
+  law.with_edges = in.at("with_edges").flag();
+  law.a = read_estimate(in.at("a")).value;
+  law.b = read_estimate(in.at("b")).value;
+  law.points = in.at("points").count();
+  law.sizes = in.at("sizes").count();
+  law.dropped = in.at("dropped").count();
+  law.unfinished = in.at("unfinished").count();
+  return law;
+}
+
+EnvelopeFit read_envelope(const FitReader& in) {
   EnvelopeFit fit;
   fit.refused = in.at("refused").text();
   fit.notes = in.at("notes").texts();
-  fit.frontier = in.at("frontier").list<FrontierPoint>([](const Reader& p) {
+  fit.frontier = in.at("frontier").list<FrontierPoint>([](const FitReader& p) {
     return FrontierPoint{p.at("flops").number(), p.at("params").number(), p.at("tokens").number(),
                          p.at("loss").number(), p.at("run").text()};
   });
+  if (in.has("other_readings"))
+    fit.other_readings = in.at("other_readings").list<FrontierLaw>(read_frontier_law);
   if (fit.refused.empty()) fit.laws = read_laws(in);
   return fit;
 }
@@ -163,7 +116,7 @@ json write(const Observation& run) {
           {"loss", run.loss}, {"budget", run.budget}, {"seed", run.seed}};
 }
 
-Observation read_observation(const Reader& in) {
+Observation read_observation(const FitReader& in) {
   Observation run{};
   run.run = in.at("run").text();
   run.N = in.at("params").number();
@@ -173,6 +126,30 @@ Observation read_observation(const Reader& in) {
   run.budget = in.at("budget").number();
   run.seed = in.at("seed").whole();
   return run;
+}
+
+/// Of a profile likelihood: an end that is not bounded is null.
+json write_open(const Interval80And95& interval) {
+  const auto end = [](double value) { return std::isfinite(value) ? json(value) : json(nullptr); };
+  return {{"ci80", {end(interval.low80), end(interval.high80)}},
+          {"ci95", {end(interval.low95), end(interval.high95)}}};
+}
+
+Interval80And95 read_open(const FitReader& in) {
+  const auto ends = [&](const char* key) {
+    const std::vector<FitReader> items = in.at(key).items();
+    if (items.size() != 2) in.at(key).fail("a list of 2 numbers or nulls");
+    return std::pair{items[0].is_null() ? -INFINITY : items[0].number(),
+                     items[1].is_null() ? INFINITY : items[1].number()};
+  };
+  const auto [low80, high80] = ends("ci80");
+  const auto [low95, high95] = ends("ci95");
+  return {low80, high80, low95, high95};
+}
+
+std::optional<Estimate> read_optional(const FitReader& in, const char* key) {
+  if (!in.has(key)) return std::nullopt;
+  return read_estimate(in.at(key));
 }
 
 json write(const IsoflopProfile& profile) {
@@ -185,12 +162,28 @@ json write(const IsoflopProfile& profile) {
   }
   out["parabola"] = {profile.quadratic, profile.linear, profile.constant};
   out["window"] = {profile.smallest_N, profile.largest_N};
+  out["curve"] = json::array();
+  for (const auto& [N, loss] : profile.curve) out["curve"].push_back({N, loss});
   out["runs"] = json::array();
   for (const Observation& run : profile.runs) out["runs"].push_back(write(run));
   return out;
 }
 
-IsoflopProfile read_profile(const Reader& in) {
+/// What files of older versions have in place of a curve.
+std::vector<std::pair<double, double>> curve_of_parabola(const IsoflopProfile& profile) {
+  constexpr int kPoints = 61;
+  std::vector<std::pair<double, double>> curve;
+  if (profile.quadratic == 0 || !(profile.smallest_N > 0)) return curve;
+  for (int i = 0; i < kPoints; ++i) {
+    const double x =
+        std::lerp(std::log(profile.smallest_N), std::log(profile.largest_N), i / (kPoints - 1.0));
+    curve.emplace_back(std::exp(x), (profile.quadratic * x + profile.linear) * x + profile.constant);
+    if (!std::isfinite(curve.back().first) || !std::isfinite(curve.back().second)) return {};
+  }
+  return curve;
+}
+
+IsoflopProfile read_profile(const FitReader& in) {
   IsoflopProfile profile;
   profile.C = in.at("flops").number();
   const std::string status = in.at("status").text();
@@ -209,6 +202,14 @@ IsoflopProfile read_profile(const Reader& in) {
   profile.smallest_N = window[0];
   profile.largest_N = window[1];
   profile.runs = in.at("runs").list<Observation>(read_observation);
+  if (!in.has("curve")) {
+    profile.curve = curve_of_parabola(profile);
+  } else {
+    profile.curve = in.at("curve").list<std::pair<double, double>>([](const FitReader& point) {
+      const std::vector<double> v = point.numbers(2);
+      return std::pair{v[0], v[1]};
+    });
+  }
   return profile;
 }
 
@@ -216,15 +217,31 @@ json write(const IsoflopFit& fit) {
   json out = {{"refused", fit.refused}, {"notes", fit.notes}};
   out["profiles"] = json::array();
   for (const IsoflopProfile& profile : fit.profiles) out["profiles"].push_back(write(profile));
+  out["interpolation"] = name_of(fit.interpolation);
+  out["log_loss"] = fit.log_loss;
+  if (fit.predicted_bias_a) out["predicted_bias_a"] = write(*fit.predicted_bias_a);
+  if (fit.predicted_bias_a_used) out["predicted_bias_a_used"] = write(*fit.predicted_bias_a_used);
   if (fit.refused.empty()) write_laws(fit.laws, out);
   return out;
 }
 
-IsoflopFit read_isoflop(const Reader& in) {
+Interpolation read_interpolation(const FitReader& in) {
+  const std::string name = in.text();
+  for (const Interpolation one : {Interpolation::windowed, Interpolation::parabola, Interpolation::akima}) {
+    if (name == name_of(one)) return one;
+  }
+  in.fail("windowed, parabola or akima");
+}
+
+IsoflopFit read_isoflop(const FitReader& in) {
   IsoflopFit fit;
   fit.refused = in.at("refused").text();
   fit.notes = in.at("notes").texts();
   fit.profiles = in.at("profiles").list<IsoflopProfile>(read_profile);
+  if (in.has("interpolation")) fit.interpolation = read_interpolation(in.at("interpolation"));
+  if (in.has("log_loss")) fit.log_loss = in.at("log_loss").flag();
+  fit.predicted_bias_a = read_optional(in, "predicted_bias_a");
+  fit.predicted_bias_a_used = read_optional(in, "predicted_bias_a_used");
   if (fit.refused.empty()) fit.laws = read_laws(in);
   return fit;
 }
@@ -246,10 +263,16 @@ json write(const ParametricFit& fit) {
   out["resamples"] = json::array();
   for (const auto& one : fit.resamples)
     out["resamples"].push_back({one.E, one.A, one.B, one.alpha, one.beta});
+  out["profile"] = json::object();
+  for (const auto& [name, interval] : fit.profile) out["profile"][name] = write_open(interval);
+  if (fit.condition_number > 0 && std::isfinite(fit.condition_number + fit.condition_number_projected)) {
+    out["condition_number"] = fit.condition_number;
+    out["condition_number_projected"] = fit.condition_number_projected;
+  }
   return out;
 }
 
-ParametricFit read_parametric(const Reader& in) {
+ParametricFit read_parametric(const FitReader& in) {
   ParametricFit fit;
   fit.refused = in.at("refused").text();
   fit.notes = in.at("notes").texts();
@@ -257,11 +280,134 @@ ParametricFit read_parametric(const Reader& in) {
   for (const auto& [name, estimate] : scalars_of(fit)) *estimate = read_estimate(in.at(name));
   fit.objective = in.at("objective").number();
   fit.runs_used = in.at("runs_used").count();
-  fit.resamples = in.at("resamples").list<ParametricFit::Surface>([](const Reader& item) {
+  fit.resamples = in.at("resamples").list<ParametricFit::Surface>([](const FitReader& item) {
     const std::vector<double> v = item.numbers(5);
     return ParametricFit::Surface{v[0], v[1], v[2], v[3], v[4]};
   });
+  if (in.has("profile")) {
+    const FitReader profile = in.at("profile");
+    for (const char* name : {"E", "alpha", "beta", "a"}) {
+      if (profile.has(name)) fit.profile[name] = read_open(profile.at(name));
+    }
+  }
+  if (in.has("condition_number")) {
+    fit.condition_number = in.at("condition_number").number();
+    fit.condition_number_projected = in.at("condition_number_projected").number();
+  }
   return fit;
+}
+
+json write(const LawFit& law) {
+  json out = {{"equation", law.equation}, {"refused", law.refused}, {"notes", law.notes}};
+  if (!law.refused.empty()) return out;
+  out["constants"] = json::array();  // their order is the law's
+  for (const auto& [name, estimate] : law.constants) {
+    out["constants"].push_back(name);
+    out[name] = write(estimate);
+  }
+  out["profile"] = json::object();
+  for (const auto& [name, interval] : law.profile) out["profile"][name] = write_open(interval);
+  out["objective"] = law.objective;
+  out["runs_used"] = law.runs_used;
+  return out;
+}
+
+LawFit read_law(const FitReader& in, const std::string& name) {
+  LawFit law;
+  law.name = name;
+  law.equation = in.at("equation").text();
+  law.refused = in.at("refused").text();
+  law.notes = in.at("notes").texts();
+  if (!law.refused.empty()) return law;
+  for (const std::string& constant : in.at("constants").texts()) {
+    for (const char* key :
+         {"equation", "refused", "notes", "constants", "profile", "objective", "runs_used"}) {
+      if (constant == key) in.at("constants").fail("names of constants");
+    }
+    law.constants.emplace_back(constant, read_estimate(in.at(constant)));
+  }
+  for (const std::string& constant : in.at("profile").keys()) {
+    law.profile[constant] = read_open(in.at("profile").at(constant));
+  }
+  law.objective = in.at("objective").number();
+  law.runs_used = in.at("runs_used").count();
+  return law;
+}
+
+json write(const std::vector<LawFit>& laws) {
+  json out = json::object();
+  out["laws"] = json::array();
+  for (const LawFit& law : laws) {
+    out["laws"].push_back(law.name);
+    out[law.name] = write(law);
+  }
+  return out;
+}
+
+std::vector<LawFit> read_laws_of(const FitReader& in) {
+  std::vector<LawFit> laws;
+  for (const std::string& name : in.at("laws").texts()) {
+    if (name == "laws") in.at("laws").fail("names of laws");
+    laws.push_back(read_law(in.at(name), name));
+  }
+  return laws;
+}
+
+void read_selection(const FitReader& in, Fit& fit) {
+  const auto pair = [](const FitReader& item) {
+    const std::vector<std::string> texts = item.texts();
+    if (texts.size() != 2) item.fail("a list of two texts");
+    return std::pair{texts[0], texts[1]};
+  };
+  fit.selection.where = in.at("where").list<std::pair<std::string, std::string>>(pair);
+  fit.selection.columns = in.at("columns").list<std::pair<std::string, std::string>>(pair);
+  fit.selection.every_row = in.at("every_row").flag();
+  fit.dropped = in.at("drop_highest_loss").count();
+}
+
+json write(const Verdict& verdict) {
+  const auto& agree = verdict.approaches_agree;
+  return {{"believed", verdict.believed},
+          {"reasons", verdict.reasons},
+          {"approaches_agree", agree ? json(*agree) : json(nullptr)}};
+}
+
+Verdict read_verdict(const FitReader& in) {
+  Verdict verdict;
+  if (in.has("believed")) verdict.believed = in.at("believed").text();
+  if (in.has("reasons")) verdict.reasons = in.at("reasons").texts();
+  if (const FitReader agree = in.at("approaches_agree"); !agree.is_null())
+    verdict.approaches_agree = agree.flag();
+  return verdict;
+}
+
+/// The figures of HeldOut that may be missing, by their names in the file.
+template <class HeldOutType>
+auto figures_of(HeldOutType& held) {
+  using Figure = std::pair<const char*, decltype(&held.loss_error)>;
+  return std::vector<Figure>{{"loss_error", &held.loss_error},
+                             {"loss_error_rms", &held.loss_error_rms},
+                             {"params_predicted", &held.params_predicted},
+                             {"params_found", &held.params_found}};
+}
+
+json write(const HeldOut& held) {
+  json out = {{"flops", held.C}, {"budget", held.budget}, {"runs", held.runs}};
+  for (const auto& [name, figure] : figures_of(held)) {
+    if (*figure) out[name] = **figure;
+  }
+  return out;
+}
+
+HeldOut read_held_out(const FitReader& in) {
+  HeldOut held;
+  held.C = in.at("flops").number();
+  held.budget = in.at("budget").flag();
+  held.runs = in.at("runs").count();
+  for (const auto& [name, figure] : figures_of(held)) {
+    if (in.has(name)) *figure = in.at(name).number();
+  }
+  return held;
 }
 
 json write(const Optimum& optimum) {
@@ -273,7 +419,7 @@ json write(const Optimum& optimum) {
   return out;
 }
 
-Optimum read_optimum(const Reader& in) {
+Optimum read_optimum(const FitReader& in) {
   const Estimate C = read_estimate(in.at("flops"));
   Optimum optimum{in.at("approach").text(),       C.value, read_estimate(in.at("params")),
                   read_estimate(in.at("tokens")), {},      C.interval};
@@ -285,6 +431,10 @@ Optimum read_optimum(const Reader& in) {
 
 json to_json(const Fit& fit) {
   json out = {{"format", kFitFormat}, {"source", fit.source}, {"runs", fit.runs}};
+  out["selection"] = {{"where", fit.selection.where},
+                      {"columns", fit.selection.columns},
+                      {"every_row", fit.selection.every_row},
+                      {"drop_highest_loss", fit.dropped}};
   out["flops"] = {fit.smallest_C, fit.largest_C};
   out["flops_per_6nd"] = {{"mean", fit.flops_per_6nd},
                           {"intercept", fit.flops_trend.intercept},
@@ -292,11 +442,24 @@ json to_json(const Fit& fit) {
                           {"range", {fit.flops_trend.smallest, fit.flops_trend.largest}}};
   out["approaches"] = json{{"envelope", write(fit.envelope)},
                            {"isoflop", write(fit.isoflop)},
-                           {"parametric", write(fit.parametric)}};
+                           {"parametric", write(fit.parametric)},
+                           {"variable_projection", write(fit.variable_projection)},
+                           {"variable_projection_robust", write(fit.variable_projection_robust)},
+                           {"kaplan", write(fit.kaplan)},
+                           {"learning_rate", write(fit.learning_rate)},
+                           {"repeated_data", write(fit.repeated_data)},
+                           {"overtraining", write(fit.overtraining)}};
+  out["asked_for"] = fit.asked_for;
   out["predictions"] = to_json(fit.predictions);
   out["notes"] = fit.notes;
-  const std::optional<bool> agree = approaches_agree(fit);
-  out["verdict"] = {{"answer", fit.answer}, {"approaches_agree", agree ? json(*agree) : json(nullptr)}};
+  out["verdict"] = write(fit.verdict);
+  out["verdict"]["answer"] = fit.answer;
+  if (fit.held_out) out["held_out"] = write(*fit.held_out);
+  out["flop_accounting"] = json::array();
+  for (const Accounting& one : fit.accountings) {
+    out["flop_accounting"].push_back(
+        json{{"count", one.name}, {"a", {{"value", one.a}}}, {"b", {{"value", one.b}}}});
+  }
   return out;
 }
 
@@ -321,28 +484,52 @@ json to_json(const std::vector<Allocation>& allocations, const std::string& appr
 }
 
 Fit fit_from_json(const json& value, const std::string& file) {
-  const Reader in(value, file, "");
+  const FitReader in(value, file, "");
   if (const int format = in.at("format").count(); format != kFitFormat) {
     in.at("format").fail("format " + std::to_string(kFitFormat));
   }
   Fit fit;
   fit.source = in.at("source").text();
   fit.runs = in.at("runs").count();
+  if (in.has("selection")) read_selection(in.at("selection"), fit);
   const std::vector<double> flops = in.at("flops").numbers(2);
   fit.smallest_C = flops[0];
   fit.largest_C = flops[1];
-  const Reader ratio = in.at("flops_per_6nd");
+  const FitReader ratio = in.at("flops_per_6nd");
   const std::vector<double> range = ratio.at("range").numbers(2);
   fit.flops_per_6nd = ratio.at("mean").number();
   fit.flops_trend = {ratio.at("intercept").number(), ratio.at("slope").number(), range[0], range[1]};
   if (!(range[0] > 0 && range[0] <= range[1])) ratio.at("range").fail("two positive numbers, ascending");
-  const Reader approaches = in.at("approaches");
+  const FitReader approaches = in.at("approaches");
   fit.envelope = read_envelope(approaches.at("envelope"));
   fit.isoflop = read_isoflop(approaches.at("isoflop"));
   fit.parametric = read_parametric(approaches.at("parametric"));
+  // Files of older versions have the first three only.
+  for (const auto& [name, one] : {std::pair{"variable_projection", &fit.variable_projection},
+                                  {"variable_projection_robust", &fit.variable_projection_robust}}) {
+    one->refused = kNotAskedFor;
+    if (approaches.has(name)) *one = read_parametric(approaches.at(name));
+  }
+  if (approaches.has("kaplan")) fit.kaplan = read_laws_of(approaches.at("kaplan"));
+  if (approaches.has("learning_rate")) fit.learning_rate = read_laws_of(approaches.at("learning_rate"));
+  for (const auto& [name, one] :
+       {std::pair{"repeated_data", &fit.repeated_data}, {"overtraining", &fit.overtraining}}) {
+    one->name = name;
+    one->refused = kNotAskedFor;
+    if (approaches.has(name)) *one = read_law(approaches.at(name), name);
+  }
+  if (in.has("asked_for")) fit.asked_for = in.at("asked_for").texts();
   fit.predictions = in.at("predictions").list<Optimum>(read_optimum);
   fit.notes = in.at("notes").texts();
   fit.answer = in.at("verdict").at("answer").text();
+  fit.verdict = read_verdict(in.at("verdict"));
+  if (in.has("held_out")) fit.held_out = read_held_out(in.at("held_out"));
+  if (in.has("flop_accounting")) {
+    fit.accountings = in.at("flop_accounting").list<Accounting>([](const FitReader& row) {
+      return Accounting{row.at("count").text(), read_estimate(row.at("a")).value,
+                        read_estimate(row.at("b")).value};
+    });
+  }
   return fit;
 }
 

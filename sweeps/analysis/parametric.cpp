@@ -3,165 +3,96 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <map>
-#include <set>
 
-#include "sweeps/analysis/bootstrap.h"
 #include "sweeps/analysis/surface_fit.h"
+#include "sweeps/analysis/surface_sample.h"
 
 namespace minichilla {
 namespace {
 
 constexpr std::uint64_t kParametricStream = 3;
-constexpr std::size_t kFewestRuns = 8;
-constexpr std::size_t kFewestDistinct = 3;
-constexpr std::size_t kSmallestStratum = 4;
-constexpr double kSmallestSpan =
-    1.2;  ///< of C: below it all runs are one budget, along which N and D are tied
 constexpr int kGrid = 14, kResampleGrid = 7;
 constexpr std::size_t kStarts = 40, kResampleStarts = 2;
+constexpr double kSquares = 1e3;  ///< a delta beyond any log residual: Huber losses are squares then
 
-using Surface = ParametricFit::Surface;
+/// The minimisation with its options, for any weights of the runs.
+class Minimiser {
+ public:
+  explicit Minimiser(const FitOptions& options)
+      : delta_(options.mean_squares ? kSquares : options.huber_delta), constraint_(constraint_of(options)) {}
 
-double a_of(const Surface& s) {
-  return s.beta / (s.alpha + s.beta);
-}
-double b_of(const Surface& s) {
-  return s.alpha / (s.alpha + s.beta);
-}
-double G_of(const Surface& s) {
-  return std::pow(s.alpha * s.A / (s.beta * s.B), 1 / (s.alpha + s.beta));
-}
+  double delta() const { return delta_; }
+  const SurfaceConstraint& constraint() const { return constraint_; }
 
-std::string refusal(std::span<const Observation> runs) {
-  if (runs.size() < kFewestRuns) {
-    return std::to_string(runs.size()) + (runs.size() == 1 ? " run" : " runs") +
-           ", a surface of five parameters needs at least " + std::to_string(kFewestRuns);
+  std::vector<SurfaceParameters> starts(const SurfaceData& data, int grid, std::size_t count) const {
+    return surface_starts(data, delta_, grid, count, constraint_);
   }
-  std::set<double> N, D;
-  double smallest = runs[0].C, largest = runs[0].C;
-  for (const Observation& run : runs) {
-    N.insert(run.N);
-    D.insert(run.D);
-    smallest = std::min(smallest, run.C);
-    largest = std::max(largest, run.C);
-  }
-  if (N.size() < kFewestDistinct) {
-    return std::to_string(N.size()) + (N.size() == 1 ? " model size" : " model sizes") +
-           ", at least 3 are needed";
-  }
-  if (D.size() < kFewestDistinct) {
-    return std::to_string(D.size()) + (D.size() == 1 ? " token count" : " token counts") +
-           ", at least 3 are needed";
-  }
-  if (largest < kSmallestSpan * smallest) {
-    return "all runs spent nearly the same FLOPs: N and D are tied, at least two budgets are needed";
-  }
-  return "";
-}
-
-SurfaceSolution best_of(const SurfaceData& data, double delta, const std::vector<SurfaceParameters>& starts) {
-  SurfaceSolution best;
-  best.objective = std::numeric_limits<double>::infinity();
-  for (const SurfaceParameters& start : starts) {
-    const SurfaceSolution solution = minimise_surface(data, delta, start);
-    if (solution.objective < best.objective) best = solution;
-  }
-  return best;
-}
-
-/// Runs by budget: what a resample draws from. Budgets with few runs are drawn from together: one run alone
-/// would be drawn in every resample, as if it had no noise.
-std::vector<std::vector<std::size_t>> strata_of(std::span<const Observation> runs) {
-  std::map<double, std::vector<std::size_t>> budgets;
-  for (std::size_t i = 0; i < runs.size(); ++i) budgets[runs[i].budget].push_back(i);
-  std::vector<std::vector<std::size_t>> strata;
-  std::vector<std::size_t> together;
-  for (auto& [budget, members] : budgets) {
-    if (members.size() < kSmallestStratum) {
-      together.insert(together.end(), members.begin(), members.end());
-    } else {
-      strata.push_back(std::move(members));
+  SurfaceSolution best_of(const SurfaceData& data, const std::vector<SurfaceParameters>& starts) const {
+    SurfaceSolution best;
+    best.objective = std::numeric_limits<double>::infinity();
+    for (const SurfaceParameters& start : starts) {
+      const SurfaceSolution solution = minimise_surface(data, delta_, start, constraint_);
+      if (solution.objective < best.objective) best = solution;
     }
+    return best;
   }
-  if (!together.empty()) strata.push_back(std::move(together));
-  return strata;
-}
 
-std::vector<Surface> bootstrap(std::span<const Observation> runs, const SurfaceData& data,
-                               const SurfaceSolution& main, const FitOptions& options) {
-  const auto strata = strata_of(runs);
-  std::vector<std::optional<Surface>> surfaces(static_cast<std::size_t>(options.bootstrap));
-  const auto work = [&](int index) {
-    ResampleRandom random(options.seed, kParametricStream, static_cast<std::uint64_t>(index));
-    SurfaceData drawn = data;
-    std::fill(drawn.weight.begin(), drawn.weight.end(), 0);
-    for (const auto& stratum : strata) {
-      for (std::size_t i = 0; i < stratum.size(); ++i) ++drawn.weight[stratum[random.below(stratum.size())]];
-    }
-    std::vector<SurfaceParameters> starts =
-        surface_starts(drawn, options.huber_delta, kResampleGrid, kResampleStarts);
-    starts.push_back(main.parameters);
-    const SurfaceSolution solution = best_of(drawn, options.huber_delta, starts);
-    surfaces[static_cast<std::size_t>(index)] = surface_of(data, solution.parameters);
+ private:
+  double delta_;
+  SurfaceConstraint constraint_;
+};
+
+/// Profile intervals: the objective with one parameter held, every other refitted from the nearest solution.
+void add_profiles(const SurfaceData& data, const SurfaceSolution& main, const Minimiser& minimiser,
+                  const Surface& surface, ParametricFit& fit) {
+  std::vector<double> residuals;
+  for (std::size_t i = 0; i < data.x.size(); ++i) {
+    const double loss = surface.loss(std::exp(data.x[i] + data.mean_x), std::exp(data.y[i] + data.mean_y));
+    residuals.push_back(std::log(loss) - data.z[i]);
+  }
+  const SurfaceConstraint& given = minimiser.constraint();
+  const ProfileScale scale = huber_scale(residuals, minimiser.delta(), given.free_parameters());
+  if (!(scale.per_unit > 0) || !std::isfinite(scale.per_unit)) return;
+  const auto profile = [&](double value, double step, double low, double high, auto&& hold) {
+    return profile_interval(value, step, low, high, scale, [&](double at) {
+      SurfaceConstraint held = given;
+      hold(held, at);
+      return minimise_surface(data, minimiser.delta(), main.parameters, held).objective - main.objective;
+    });
   };
-  for_each_resample(options.bootstrap, options.threads, work, options.on_progress);
-  std::vector<Surface> given;
-  for (const auto& surface : surfaces) {
-    if (surface && std::isfinite(G_of(*surface)) && std::isfinite(surface->A) && std::isfinite(surface->B)) {
-      given.push_back(*surface);
-    }
+  const double low = kSmallestExponent, high = kLargestExponent;
+  if (!given.E) {
+    const double smallest = std::exp(*std::min_element(data.z.begin(), data.z.end()));
+    fit.profile["E"] = profile(surface.E, kProfileStep * smallest, 1e-4 * smallest, smallest,
+                               [](auto& held, double at) { held.E = at; });
   }
-  return given;
-}
-
-void fill_estimates(const Surface& main, const std::vector<Surface>& resamples, int asked,
-                    ParametricFit& fit) {
-  const auto estimate = [&](auto&& value_of) {
-    std::vector<double> samples;
-    for (const Surface& surface : resamples) samples.push_back(value_of(surface));
-    return Estimate{value_of(main), interval_of(std::move(samples), asked)};
-  };
-  fit.E = estimate([](const Surface& s) { return s.E; });
-  fit.A = estimate([](const Surface& s) { return s.A; });
-  fit.B = estimate([](const Surface& s) { return s.B; });
-  fit.alpha = estimate([](const Surface& s) { return s.alpha; });
-  fit.beta = estimate([](const Surface& s) { return s.beta; });
-  fit.a = estimate(a_of);
-  fit.b = estimate(b_of);
-  fit.G = estimate(G_of);
-}
-
-void add_notes(std::span<const Observation> runs, const SurfaceSolution& main, ParametricFit& fit) {
-  double smallest = runs[0].loss;
-  for (const Observation& run : runs) smallest = std::min(smallest, run.loss);
-  if (main.E_is_zero) {
-    fit.notes.emplace_back("E ran to zero: the runs do not determine the irreducible loss");
-  } else if (fit.E.interval && fit.E.interval->low95 < 0.01 * smallest) {
-    fit.notes.emplace_back(
-        "the interval of E reaches down to zero: the runs bound the irreducible loss from above only");
-  }
-  if (runs.size() < 20) {
-    char text[120];
-    std::snprintf(text, sizeof text, "%zu runs for five parameters: intervals from so few are rough",
-                  runs.size());
-    fit.notes.emplace_back(text);
-  }
+  fit.profile["alpha"] =
+      profile(surface.alpha, kProfileStep * surface.alpha, low, high, [&](auto& held, double at) {
+        held.alpha = at;
+        if (given.ratio) held.beta = at;
+        held.ratio.reset();
+      });
+  if (given.ratio) return;  // beta is alpha, and a is 1/2
+  fit.profile["beta"] = profile(surface.beta, kProfileStep * surface.beta, low, high,
+                                [](auto& held, double at) { held.beta = at; });
+  fit.profile["a"] = profile(a_of(surface), kProfileStep, 0.02, 0.98,
+                             [](auto& held, double at) { held.ratio = at / (1 - at); });
 }
 
 }  // namespace
 
 ParametricFit fit_parametric(const RunTable& table, const FitOptions& options) {
   ParametricFit fit;
-  fit.refused = refusal(table.runs);
+  fit.refused = surface_refusal(table.runs);
   if (!fit.refused.empty()) return fit;
   const SurfaceData data = surface_data(table.runs);
-  const std::vector<SurfaceParameters> starts = surface_starts(data, options.huber_delta, kGrid, kStarts);
+  const Minimiser minimiser(options);
+  const std::vector<SurfaceParameters> starts = minimiser.starts(data, kGrid, kStarts);
   if (starts.empty()) {
     fit.refused = "the loss falls with neither N nor D as the surface does: no start with A > 0 and B > 0";
     return fit;
   }
-  const SurfaceSolution main = best_of(data, options.huber_delta, starts);
+  const SurfaceSolution main = minimiser.best_of(data, starts);
   const Surface surface = surface_of(data, main.parameters);
   if (main.undetermined || !std::isfinite(G_of(surface))) {
     char text[160];
@@ -172,9 +103,16 @@ ParametricFit fit_parametric(const RunTable& table, const FitOptions& options) {
   }
   fit.objective = main.objective;
   fit.runs_used = static_cast<int>(table.runs.size());
-  fit.resamples = bootstrap(table.runs, data, main, options);
-  fill_estimates(surface, fit.resamples, options.bootstrap, fit);
-  add_notes(table.runs, main, fit);
+  fit.resamples = bootstrap_surfaces(table.runs, options, kParametricStream, [&](const auto& weight) {
+    SurfaceData drawn = data;
+    drawn.weight = weight;
+    std::vector<SurfaceParameters> from = minimiser.starts(drawn, kResampleGrid, kResampleStarts);
+    from.push_back(main.parameters);
+    return surface_of(data, minimiser.best_of(drawn, from).parameters);
+  });
+  fill_estimates(surface, options.bootstrap, fit);
+  if (options.bootstrap > 0) add_profiles(data, main, minimiser, surface, fit);
+  add_surface_notes(table.runs, main.E_is_zero, options, fit);
   return fit;
 }
 

@@ -122,16 +122,16 @@ std::vector<Optimum> answer(const Fit& fit, const Question& question) {
   std::vector<Optimum> optima;
   if (fit.envelope.refused.empty()) add_law("envelope", fit.envelope.laws, question, optima);
   if (fit.isoflop.refused.empty()) add_law("isoflop", fit.isoflop.laws, question, optima);
-  if (fit.parametric.refused.empty()) {
+  if (const ParametricFit* best = best_surface(fit)) {
     const auto point = [&](const ParametricFit::Surface& surface) {
       return surface_point(surface, fit.flops_trend, surface_budget(surface, fit.flops_trend, question));
     };
-    const Point value = point(fit.parametric.surface());
+    const Point value = point(best->surface());
     std::vector<Point> resamples;
-    for (const ParametricFit::Surface& surface : fit.parametric.resamples)
-      resamples.push_back(point(surface));
-    if (!fit.parametric.a.interval) resamples.clear();
-    if (is_usable(value)) optima.push_back(optimum_of("parametric", question, value, resamples, true));
+    for (const ParametricFit::Surface& surface : best->resamples) resamples.push_back(point(surface));
+    if (!best->a.interval) resamples.clear();
+    if (is_usable(value))
+      optima.push_back(optimum_of(name_of_surface(fit), question, value, resamples, true));
   }
   return optima;
 }
@@ -178,16 +178,16 @@ SurfaceOptimum surface_optimum(const ParametricFit::Surface& s, const FlopsTrend
 }
 
 std::optional<Allocation> allocation(const Fit& fit, double N, double D) {
-  if (!fit.parametric.refused.empty()) return std::nullopt;
+  const ParametricFit* best = best_surface(fit);
+  if (!best) return std::nullopt;
   const double C = 6 * fit.flops_trend.ratio(N) * N * D;
   const auto estimate = [&](auto&& value_of) {
     std::vector<double> samples;
-    if (fit.parametric.a.interval) {
-      for (const ParametricFit::Surface& resample : fit.parametric.resamples)
-        samples.push_back(value_of(resample));
+    if (best->a.interval) {
+      for (const ParametricFit::Surface& resample : best->resamples) samples.push_back(value_of(resample));
     }
     const int resamples = static_cast<int>(samples.size());
-    return Estimate{value_of(fit.parametric.surface()), interval_of(std::move(samples), resamples)};
+    return Estimate{value_of(best->surface()), interval_of(std::move(samples), resamples)};
   };
   Allocation result{C, N, D, {}, {}, {}};
   result.loss = estimate([&](const ParametricFit::Surface& surface) { return surface.loss(N, D); });
@@ -215,7 +215,10 @@ std::optional<bool> approaches_agree(const Fit& fit) {
     if (refused.empty() && a.interval) intervals.push_back(*a.interval);
   };
   add(fit.isoflop.refused, fit.isoflop.laws.a);
-  add(fit.parametric.refused, fit.parametric.a);
+  for (const ParametricFit* surface :
+       {&fit.parametric, &fit.variable_projection, &fit.variable_projection_robust}) {
+    add(surface->refused, surface->a);
+  }
   add(fit.envelope.refused, fit.envelope.laws.a);
   if (intervals.size() < 2) return std::nullopt;
   for (const Interval80And95& one : intervals) {

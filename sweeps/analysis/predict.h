@@ -32,8 +32,8 @@ struct Allocation {
   Estimate cost;  ///< C / least_C: 1 for the optimum, 2 where twice the FLOPs are spent
 };
 
-/// Nothing when approach 3 was refused. C is infinite where a double cannot hold it; the loss is right all
-/// the same.
+/// By the surface that stands for the fit; nothing when there is none. C is infinite where a double cannot
+/// hold it; the loss is right all the same.
 std::optional<Allocation> allocation(const Fit& fit, double N, double D);
 
 /// The same for the tokens that a budget of C FLOPs pays for a model of N parameters.

@@ -148,6 +148,7 @@ Fit fit_of_law(const Law& law) {
   Fit fit;
   fit.source = law.source;
   fit.envelope.refused = fit.isoflop.refused = kNoRuns;
+  fit.variable_projection.refused = fit.variable_projection_robust.refused = kNoRuns;
   const ParametricFit::Surface& s = law.surface;
   ParametricFit& parametric = fit.parametric;
   parametric.E.value = s.E;

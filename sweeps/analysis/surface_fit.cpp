@@ -101,40 +101,68 @@ Derivatives derivatives(const SurfaceData& data, double delta, const Vector5& p)
   return result;
 }
 
-/// Takes parameters that sit on a bound and push outwards out of the step.
-void freeze_at_bounds(const Vector5& p, const Bounds& bounds, Derivatives& d) {
-  for (int i = 0; i < 5; ++i) {
-    const bool outwards =
-        (p[i] <= bounds.low[i] && d.gradient[i] > 0) || (p[i] >= bounds.high[i] && d.gradient[i] < 0);
-    if (!outwards) continue;
-    d.gradient[i] = 0;
-    for (Matrix5* matrix : {&d.hessian, &d.majoriser}) {
-      matrix->row(i).setZero();
-      matrix->col(i).setZero();
-      (*matrix)(i, i) = 1;
+/// A constraint as a linear map: the five parameters move along the columns of `directions`, and column j is
+/// stopped by the bounds of parameter `primary[j]`.
+class FreeParameters {
+ public:
+  explicit FreeParameters(const SurfaceConstraint& constraint) : constraint_(constraint) {
+    for (int i = 0; i < 5; ++i) {
+      const bool fixed = (i == kLnE && constraint.E) || (i == kAlpha && constraint.alpha) ||
+                         (i == kBeta && (constraint.beta || constraint.ratio));
+      if (fixed) continue;
+      directions_.conservativeResize(5, directions_.cols() + 1);
+      directions_.rightCols<1>() = Vector5::Unit(i);
+      if (i == kAlpha && constraint.ratio) directions_(kBeta, directions_.cols() - 1) = *constraint.ratio;
+      primary_.push_back(i);
     }
   }
-}
 
-/// One damped Newton step, or nothing where the damped Hessian is not positive definite.
-std::optional<Vector5> damped_step(const Derivatives& d, double damping) {
-  Matrix5 matrix = d.hessian + damping * d.majoriser;
-  matrix.diagonal().array() += 1e-12 * d.majoriser.trace() * std::min(damping, 1.0);
-  const Eigen::LLT<Matrix5> factor(matrix);
-  if (factor.info() != Eigen::Success) return std::nullopt;
-  Vector5 step = -factor.solve(d.gradient);
-  if (!step.allFinite()) return std::nullopt;
-  const double largest = step.cwiseAbs().maxCoeff();
-  if (largest > kMaxStep) step *= kMaxStep / largest;
-  return step;
-}
+  /// `p` inside the bounds and where the constraint wants it.
+  Vector5 admitted(Vector5 p, const Bounds& bounds) const {
+    p = p.cwiseMax(bounds.low).cwiseMin(bounds.high);
+    if (constraint_.E) p[kLnE] = std::max(std::log(*constraint_.E), bounds.low[kLnE]);
+    if (constraint_.alpha) p[kAlpha] = *constraint_.alpha;
+    if (constraint_.beta) p[kBeta] = *constraint_.beta;
+    if (constraint_.ratio) p[kBeta] = *constraint_.ratio * p[kAlpha];
+    return p;
+  }
 
-/// Exponents from 0.05 to 2 in equal ratios.
-std::vector<double> exponent_grid(int count) {
-  std::vector<double> grid;
-  for (int i = 0; i < count; ++i) grid.push_back(0.05 * std::pow(40.0, i / (count - 1.0)));
-  return grid;
-}
+  /// One damped Newton step, or nothing where the damped Hessian is not positive definite. Parameters that
+  /// sit on a bound and push outwards stay where they are.
+  std::optional<Vector5> damped_step(const Vector5& p, const Bounds& bounds, const Derivatives& d,
+                                     double damping) const {
+    ReducedVector gradient = directions_.transpose() * d.gradient;
+    const ReducedMatrix majoriser = directions_.transpose() * d.majoriser * directions_;
+    ReducedMatrix matrix = directions_.transpose() * d.hessian * directions_ + damping * majoriser;
+    matrix.diagonal().array() += 1e-12 * majoriser.trace() * std::min(damping, 1.0);
+    for (Eigen::Index j = 0; j < gradient.size(); ++j) {
+      const int i = primary_[static_cast<std::size_t>(j)];
+      const bool outwards =
+          (p[i] <= bounds.low[i] && gradient[j] > 0) || (p[i] >= bounds.high[i] && gradient[j] < 0);
+      if (!outwards) continue;
+      gradient[j] = 0;
+      matrix.row(j).setZero();
+      matrix.col(j).setZero();
+      matrix(j, j) = 1;
+    }
+    const Eigen::LLT<ReducedMatrix> factor(matrix);
+    if (factor.info() != Eigen::Success) return std::nullopt;
+    Vector5 step = -(directions_ * factor.solve(gradient));
+    if (!step.allFinite()) return std::nullopt;
+    const double largest = step.cwiseAbs().maxCoeff();
+    if (largest > kMaxStep) step *= kMaxStep / largest;
+    return step;
+  }
+
+ private:
+  // Of at most five parameters: on the stack.
+  using Directions = Eigen::Matrix<double, 5, Eigen::Dynamic, Eigen::ColMajor, 5, 5>;
+  using ReducedMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor, 5, 5>;
+  using ReducedVector = Eigen::Matrix<double, Eigen::Dynamic, 1, Eigen::ColMajor, 5, 1>;
+  SurfaceConstraint constraint_;
+  Directions directions_{5, 0};
+  std::vector<int> primary_;
+};
 
 /// Columns exp(−exponent·x)/L of the relative least-squares problem, one per exponent.
 std::vector<std::vector<double>> relative_columns(const std::vector<double>& x, const std::vector<double>& z,
@@ -147,9 +175,11 @@ std::vector<std::vector<double>> relative_columns(const std::vector<double>& x, 
   return columns;
 }
 
-/// Non-negative E, A, B that minimise Σ weight·(L̂/L − 1)²; nothing when A or B would be zero.
+/// Non-negative E (unless it is given), A, B that minimise Σ weight·(L̂/L − 1)²; nothing when A or B would be
+/// zero.
 std::optional<Eigen::Vector3d> linear_terms(const SurfaceData& data, const std::vector<double>& one,
-                                            const std::vector<double>& a, const std::vector<double>& b) {
+                                            const std::vector<double>& a, const std::vector<double>& b,
+                                            const std::optional<double>& given_E) {
   Eigen::Matrix3d normal = Eigen::Matrix3d::Zero();
   Eigen::Vector3d right = Eigen::Vector3d::Zero();
   for (std::size_t i = 0; i < one.size(); ++i) {
@@ -158,9 +188,10 @@ std::optional<Eigen::Vector3d> linear_terms(const SurfaceData& data, const std::
     right += data.weight[i] * row;
   }
   Eigen::Vector3d terms = normal.ldlt().solve(right);
-  if (!(terms[0] > 0)) {
-    terms[0] = 0;
-    terms.tail<2>() = normal.bottomRightCorner<2, 2>().ldlt().solve(right.tail<2>());
+  if (given_E || !(terms[0] > 0)) {
+    terms[0] = given_E.value_or(0);
+    const Eigen::Vector2d rest = right.tail<2>() - terms[0] * normal.col(0).tail<2>();
+    terms.tail<2>() = normal.bottomRightCorner<2, 2>().ldlt().solve(rest);
   }
   if (!terms.allFinite() || terms[1] <= 0 || terms[2] <= 0) return std::nullopt;
   return terms;
@@ -187,8 +218,26 @@ SurfaceData surface_data(std::span<const Observation> runs) {
   return data;
 }
 
+int SurfaceConstraint::free_parameters() const {
+  return 5 - static_cast<int>(E.has_value()) - static_cast<int>(alpha.has_value()) -
+         static_cast<int>(beta.has_value() || ratio.has_value());
+}
+
+SurfaceConstraint constraint_of(const FitOptions& options) {
+  SurfaceConstraint constraint;
+  constraint.E = options.fixed_E;
+  if (options.tied_exponents) constraint.ratio = 1;
+  return constraint;
+}
+
+std::vector<double> exponent_grid(int count) {
+  std::vector<double> grid;
+  for (int i = 0; i < count; ++i) grid.push_back(0.05 * std::pow(40.0, i / (count - 1.0)));
+  return grid;
+}
+
 std::vector<SurfaceParameters> surface_starts(const SurfaceData& data, double delta, int grid,
-                                              std::size_t count) {
+                                              std::size_t count, const SurfaceConstraint& constraint) {
   const std::vector<double> exponents = exponent_grid(grid);
   const std::vector<double> one = relative_columns(data.x, data.z, {0.0}).front();
   const auto a = relative_columns(data.x, data.z, exponents);
@@ -197,7 +246,8 @@ std::vector<SurfaceParameters> surface_starts(const SurfaceData& data, double de
   std::vector<std::pair<double, SurfaceParameters>> starts;
   for (std::size_t i = 0; i < exponents.size(); ++i) {
     for (std::size_t j = 0; j < exponents.size(); ++j) {
-      const auto terms = linear_terms(data, one, a[i], b[j]);
+      if (constraint.ratio == 1 && i != j) continue;
+      const auto terms = linear_terms(data, one, a[i], b[j], constraint.E);
       if (!terms) continue;
       double sum = 0;
       for (std::size_t k = 0; k < one.size(); ++k) {
@@ -215,18 +265,19 @@ std::vector<SurfaceParameters> surface_starts(const SurfaceData& data, double de
   return best;
 }
 
-SurfaceSolution minimise_surface(const SurfaceData& data, double delta, const SurfaceParameters& start) {
+SurfaceSolution minimise_surface(const SurfaceData& data, double delta, const SurfaceParameters& start,
+                                 const SurfaceConstraint& constraint) {
   const Bounds bounds = bounds_of(data);
-  Vector5 p = as_vector(start).cwiseMax(bounds.low).cwiseMin(bounds.high);
+  const FreeParameters free(constraint);
+  Vector5 p = free.admitted(as_vector(start), bounds);
   double value = objective(data, delta, p);
   double damping = 1;
   for (int iteration = 0; iteration < kMaxIterations && damping < 1e10; ++iteration) {
-    Derivatives d = derivatives(data, delta, p);
-    freeze_at_bounds(p, bounds, d);
+    const Derivatives d = derivatives(data, delta, p);
     bool better = false;
     while (!better && damping < 1e10) {
-      if (const auto step = damped_step(d, damping)) {
-        const Vector5 trial = (p + *step).cwiseMax(bounds.low).cwiseMin(bounds.high);
+      if (const auto step = free.damped_step(p, bounds, d, damping)) {
+        const Vector5 trial = free.admitted(p + *step, bounds);
         const double trial_value = objective(data, delta, trial);
         better = trial_value < value;
         if (better) {

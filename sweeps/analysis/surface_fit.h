@@ -26,6 +26,17 @@ SurfaceData surface_data(std::span<const Observation> runs);
 /// ln E, ln A and ln B (at the centre of the data), alpha, beta.
 using SurfaceParameters = std::array<double, 5>;
 
+/// What is held fixed while the rest is fitted. E and the exponents are themselves, not logarithms.
+struct SurfaceConstraint {
+  std::optional<double> E, alpha, beta;
+  std::optional<double> ratio;  ///< beta / alpha; 1 ties them
+
+  /// How many of the five parameters are free.
+  int free_parameters() const;
+};
+/// Those that the options ask for.
+SurfaceConstraint constraint_of(const FitOptions& options);
+
 struct SurfaceSolution {
   SurfaceParameters parameters{};
   double objective = 0;       ///< Σ weight·Huber(ln L̂ − ln L)
@@ -39,10 +50,14 @@ inline constexpr double kSmallestExponent = 0.01, kLargestExponent = 5;
 /// them, E, A and B from linear least squares of the relative residual. The exponents cover those of Hoffmann
 /// et al.'s grid; its many values of E, A and B are replaced by the best ones.
 std::vector<SurfaceParameters> surface_starts(const SurfaceData& data, double delta, int grid,
-                                              std::size_t count);
+                                              std::size_t count, const SurfaceConstraint& constraint = {});
 
 /// Damped Newton iteration from `start` to the local minimum.
-SurfaceSolution minimise_surface(const SurfaceData& data, double delta, const SurfaceParameters& start);
+SurfaceSolution minimise_surface(const SurfaceData& data, double delta, const SurfaceParameters& start,
+                                 const SurfaceConstraint& constraint = {});
+
+/// Exponents from 0.05 to 2 in equal ratios.
+std::vector<double> exponent_grid(int count);
 
 ParametricFit::Surface surface_of(const SurfaceData& data, const SurfaceParameters& parameters);
 

@@ -1,4 +1,5 @@
 // read_sweep_table of run_table.h: the one reader of a sweep's runs.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/error.h"
@@ -67,6 +68,14 @@ RunTable read_sweep_table(const std::filesystem::path& sweep, ParameterCount cou
     run.C = flops_of(result, planned.flops_column);
     run.loss = result.val_loss;
     run.budget = planned.budget;
+    run.N_non_embedding = static_cast<double>(result.params_non_embedding);
+    run.C_exact = result.flops;
+    run.C_hoffmann = result.flops_hoffmann;
+    run.learning_rate = record.config.train.optimizer.learning_rate;
+    run.batch_tokens = static_cast<double>(record.config.train.batch_tokens);
+    run.steps = static_cast<double>(result.steps);
+    // A run of less than one epoch has as many unique tokens as tokens.
+    run.unique_tokens = run.D / std::max(1.0, result.epochs);
     run.run = planned.run_id;
     run.seed = static_cast<std::int64_t>(planned.seed);
     table.curves.push_back(curve_of(read_metrics(folder), run, result.flops > 0 ? run.C / result.flops : 1));

@@ -12,6 +12,7 @@
 #include "model/quote.h"
 #include "sweeps/analysis/predict.h"
 #include "sweeps/analysis/published_laws.h"
+#include "sweeps/analysis/serving.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/fit_table.h"
@@ -28,6 +29,7 @@ struct PredictOptions {
   std::string fit, law, json;
   std::vector<std::string> flops, params, tokens, loss_at, allocation;
   bool table = false;
+  std::string inference_tokens, peak, mfu = "0.4", watts, price_hour, price_kwh;
 };
 
 /// Where the answers come from: a fit, or a law in the shape of one.
@@ -158,9 +160,77 @@ std::vector<Allocation> allocations_of(const Source& source, const PredictOption
   return allocations;
 }
 
+/// For each optimum that has a loss: the model of that loss whose training and use cost least.
+std::vector<ServedOptimum> served_of(const Source& source, const PredictOptions& options,
+                                     const std::vector<Optimum>& optima) {
+  std::vector<ServedOptimum> served;
+  if (options.inference_tokens.empty()) return served;
+  const double tokens = parse_positive("inference-tokens", options.inference_tokens);
+  const ParametricFit* surface = best_surface(source.fit);
+  for (const Optimum& optimum : optima) {
+    if (!surface || !optimum.loss) continue;
+    const auto one = inference_adjusted(surface->surface(), source.fit.flops_trend, optimum.N.value,
+                                        optimum.D.value, tokens);
+    if (one) served.push_back(*one);
+  }
+  if (served.empty()) {
+    throw InputError(
+        "--inference-tokens: found no optimum with a loss, expected --flops, --params, --tokens or --table, "
+        "and a "
+        "fit with a surface");
+  }
+  return served;
+}
+
+std::string served_table(const std::vector<ServedOptimum>& served) {
+  TextTable table(
+      {{"loss"}, {"N"}, {"D"}, {"D/N"}, {"training C"}, {"with inference"}, {"of the optimum's"}});
+  for (const ServedOptimum& one : served) {
+    table.add({format_number(std::round(one.loss * 1e4) / 1e4), format_count(one.N), format_count(one.D),
+               format_count(one.D / one.N), format_count(one.C), format_count(one.total),
+               format_fixed(100 * one.total / one.total_of_optimum, 1) + " %"});
+  }
+  return "The same losses at the least cost of training and " +
+         format_count(served.front().inference_tokens) + " tokens of inference:\n" + table.text();
+}
+
+Hardware hardware_of(const PredictOptions& options) {
+  Hardware hardware;
+  const auto read = [](const char* option, const std::string& text) -> std::optional<double> {
+    if (text.empty()) return std::nullopt;
+    return parse_positive(option, text);
+  };
+  hardware.peak = read("gpu-flops", options.peak);
+  hardware.mfu = parse_positive("mfu", options.mfu);
+  if (hardware.mfu > 1)
+    throw InputError("--mfu: found " + quote(options.mfu) + ", expected a share such as 0.4");
+  hardware.watts = read("watts", options.watts);
+  hardware.price_hour = read("price-per-hour", options.price_hour);
+  hardware.price_kwh = read("price-per-kwh", options.price_kwh);
+  if (!hardware.peak && (hardware.watts || hardware.price_hour || hardware.price_kwh)) {
+    throw InputError("predict: found watts or prices, expected --gpu-flops, the peak of one GPU, with them");
+  }
+  if (hardware.price_kwh && !hardware.watts)
+    throw InputError("--price-per-kwh: found no --watts, expected the power of one GPU with its machine");
+  return hardware;
+}
+
+std::string cost_table(const Hardware& hardware, const std::vector<double>& budgets) {
+  TextTable table({{"C"}, {"PF-days"}, {"GPU-hours"}, {"kWh"}, {"price"}});
+  for (const double C : budgets) {
+    const TrainingCost cost = *training_cost(hardware, C);
+    const auto cell = [](const std::optional<double>& value) { return value ? format_count(*value) : "-"; };
+    table.add({format_count(C), format_short(C / kFlopsPerPfDay), format_count(cost.hours), cell(cost.energy),
+               cell(cost.price)});
+  }
+  return "Training at " + format_count(*hardware.peak) + " FLOP/s and an MFU of " +
+         format_number(hardware.mfu) + ":\n" + table.text();
+}
+
 /// One list; "kind" tells an optimum from the loss that given N and D reach.
 nlohmann::json json_of(const Source& source, const std::vector<Optimum>& optima,
-                       const std::vector<Allocation>& allocations) {
+                       const std::vector<Allocation>& allocations, const std::vector<ServedOptimum>& served,
+                       const Hardware& hardware) {
   nlohmann::json out = to_json(optima);
   for (nlohmann::json& one : out) one["kind"] = "optimum";
   const nlohmann::json given =
@@ -169,7 +239,25 @@ nlohmann::json json_of(const Source& source, const std::vector<Optimum>& optima,
     out.push_back(one);
     out.back()["kind"] = "allocation";
   }
-  for (nlohmann::json& one : out) one["pf_days"] = one["flops"]["value"].get<double>() / kFlopsPerPfDay;
+  for (const ServedOptimum& one : served) {
+    out.push_back({{"kind", "inference_adjusted"},
+                   {"inference_tokens", one.inference_tokens},
+                   {"params", {{"value", one.N}}},
+                   {"tokens", {{"value", one.D}}},
+                   {"loss", {{"value", one.loss}}},
+                   {"flops", {{"value", one.C}}},
+                   {"total_flops", one.total},
+                   {"total_flops_of_optimum", one.total_of_optimum}});
+  }
+  for (nlohmann::json& one : out) {
+    const double C = one["flops"]["value"].get<double>();
+    one["pf_days"] = C / kFlopsPerPfDay;
+    const auto cost = training_cost(hardware, C);
+    if (!cost) continue;
+    one["gpu_hours"] = cost->hours;
+    if (cost->energy) one["energy_kwh"] = *cost->energy;
+    if (cost->price) one["price"] = *cost->price;
+  }
   return out;
 }
 
@@ -182,7 +270,9 @@ void run_predict(const PredictOptions& options) {
   }
   const std::vector<Optimum> optima = optima_of(source, options);
   const std::vector<Allocation> allocations = allocations_of(source, options);
-  write_json(options.json, json_of(source, optima, allocations));
+  const std::vector<ServedOptimum> served = served_of(source, options, optima);
+  const Hardware hardware = hardware_of(options);
+  write_json(options.json, json_of(source, optima, allocations, served, hardware));
   if (options.json == "-") return;
   std::vector<double> budgets;
   for (const Optimum& optimum : optima) budgets.push_back(optimum.C);
@@ -192,6 +282,9 @@ void run_predict(const PredictOptions& options) {
   if (!allocations.empty()) {
     std::cout << "Loss at N and D, and the fewest FLOPs with that loss:\n" << allocation_table(allocations);
   }
+  for (const ServedOptimum& one : served) budgets.push_back(one.C);
+  if (!served.empty()) std::cout << served_table(served);
+  if (hardware.peak) std::cout << cost_table(hardware, budgets);
   std::cout << extrapolation_note(source.fit, budgets) << std::flush;
 }
 
@@ -219,12 +312,23 @@ void add_predict_command(CLI::App& app, CommandContext&) {
                       "e.g. 7G 2T 13G 1T");
   command->add_option("--allocation", options->allocation,
                       "Model sizes to spend each of --flops on: as --loss-at, with the tokens that are left");
+  command->add_option(
+      "--inference-tokens", options->inference_tokens,
+      "Tokens of inference over the model's life: the size and tokens of least total cost, e.g. 2T");
+  command->add_option("--gpu-flops", options->peak, "Peak of one GPU in FLOP/s, e.g. 989T: adds GPU-hours");
+  command->add_option("--mfu", options->mfu, "Share of the peak that training reaches")
+      ->capture_default_str();
+  command->add_option("--watts", options->watts, "Power of one GPU with its share of the machine: adds kWh");
+  command->add_option("--price-per-hour", options->price_hour, "Price of a GPU-hour");
+  command->add_option("--price-per-kwh", options->price_kwh, "Price of a kWh");
   command->add_option("--json", options->json,
                       "Write the predictions as JSON to a file; - is stdout, instead of the table");
   command->footer(
       "Examples: minichilla predict sweeps/english --flops 1e14 1e15\n"
       "          minichilla predict fit.json --params 10M\n"
       "          minichilla predict --law besiroglu --flops 5.76e23 --allocation 280G\n"
+      "          minichilla predict --law hoffmann --params 7G --inference-tokens 2T --gpu-flops 989T "
+      "--watts 1000\n"
       "N counts the parameters that the fit counted (minichilla fit --params).");
   command->callback([options] { run_predict(*options); });
 }

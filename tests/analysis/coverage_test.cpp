@@ -58,16 +58,20 @@ TEST_P(IntervalCoverage, OfTheExponentIsNearItsNominalValue) {
   design.noise = the.noise;
   design.surface.alpha = the.alpha;
   design.surface.beta = the.beta;
-  Coverage envelope, isoflop, parametric;
+  Coverage envelope, isoflop, parametric, plain, robust;
   const double truth = true_a(design.surface);
   for (int i = 0; i < kSweeps; ++i) {
     FitOptions options;
     options.bootstrap = 100;
+    options.approaches = {"envelope", "isoflop", "parametric", "variable_projection"};
+    options.check_verdict = false;
     options.seed = static_cast<std::uint64_t>(i);
     const Fit fit = fit_all(simulated_sweep(design, 1000 + static_cast<std::uint64_t>(i)), options);
     envelope.add(fit.envelope.refused, fit.envelope.laws.a, truth);
     isoflop.add(fit.isoflop.refused, fit.isoflop.laws.a, truth);
     parametric.add(fit.parametric.refused, fit.parametric.a, truth);
+    plain.add(fit.variable_projection.refused, fit.variable_projection.a, truth);
+    robust.add(fit.variable_projection_robust.refused, fit.variable_projection_robust.a, truth);
   }
   const auto print = [&](const char* approach, const Coverage& c) {
     std::printf("| %s | %s | %d | %.0f %% | %.0f %% | %.3f | %.3f |\n", the.name, approach, c.estimates,
@@ -76,14 +80,19 @@ TEST_P(IntervalCoverage, OfTheExponentIsNearItsNominalValue) {
   print("1", envelope);
   print("2", isoflop);
   print("3", parametric);
+  print("variable projection", plain);
+  print("robust", robust);
   ASSERT_EQ(isoflop.estimates, kSweeps);
   ASSERT_EQ(parametric.estimates, kSweeps);
   ASSERT_GT(envelope.estimates, kSweeps / 2);
-  for (const Coverage* coverage : {&isoflop, &parametric}) {
-    EXPECT_GE(coverage->percent80(), 70);
-    EXPECT_LE(coverage->percent80(), 90);
+  ASSERT_EQ(plain.estimates, kSweeps);
+  ASSERT_EQ(robust.estimates, kSweeps);
+  for (const Coverage* coverage : {&isoflop, &parametric, &plain, &robust}) {
+    EXPECT_GE(coverage->percent80(), coverage == &isoflop ? 70 : 72);
+    EXPECT_LE(coverage->percent80(), coverage == &isoflop ? 90 : 88);
     EXPECT_GE(coverage->percent95(), 87);
-    EXPECT_LT(coverage->median_width(), 1.5 * coverage->true_width());
+    const double widest = coverage == &isoflop || coverage == &robust ? 1.5 : 1.3;
+    EXPECT_LT(coverage->median_width(), widest * coverage->true_width());
   }
   // A ladder of sizes tells the winner no better than its step: these intervals are wide on purpose.
   EXPECT_GE(envelope.percent80(), 75);

@@ -63,6 +63,46 @@ TEST(FitJson, HasTheDocumentedKeys) {
   EXPECT_TRUE(json.at("verdict").at("answer").is_string());
 }
 
+TEST(FitJson, RoundTripsTheOtherLaws) {
+  SweepDesign design;
+  design.noise = 0.005;
+  FitOptions options;
+  options.bootstrap = 20;
+  RunTable table = simulated_sweep(design, 2);
+  table.selection.where = {{"config", "a"}};
+  table.dropped = 2;
+  for (Observation& run : table.runs) run.batch_tokens = 512;
+  const Fit fit = fit_all(table, options);
+  const nlohmann::json json = to_json(fit);
+  const Fit back = fit_from_json(json, "fit.json");
+  EXPECT_EQ(to_json(back).dump(), json.dump());
+  ASSERT_EQ(back.kaplan.size(), fit.kaplan.size());
+  EXPECT_EQ(back.kaplan[3].at("alpha_N").value, fit.kaplan[3].at("alpha_N").value);
+  EXPECT_EQ(back.parametric.profile.at("a").low80, fit.parametric.profile.at("a").low80);
+  EXPECT_EQ(back.verdict.reasons, fit.verdict.reasons);
+  EXPECT_EQ(back.selection.where, table.selection.where);
+  EXPECT_EQ(back.dropped, 2);
+  EXPECT_TRUE(json.at("approaches").at("isoflop").at("predicted_bias_a").at("value").is_number());
+  EXPECT_TRUE(json.at("approaches").at("variable_projection").at("condition_number").is_number());
+}
+
+TEST(FitJson, ReadsFilesFromBeforeTheOtherLaws) {
+  const Fit fit = small_fit();
+  nlohmann::json json = to_json(fit);
+  for (const char* key : {"selection", "held_out", "flop_accounting", "asked_for"}) json.erase(key);
+  for (const char* key : {"variable_projection", "variable_projection_robust", "kaplan", "learning_rate",
+                          "repeated_data", "overtraining"}) {
+    json["approaches"].erase(key);
+  }
+  for (nlohmann::json& profile : json["approaches"]["isoflop"]["profiles"]) profile.erase("curve");
+  const Fit back = fit_from_json(json, "fit.json");
+  EXPECT_EQ(back.variable_projection.refused, kNotAskedFor);
+  EXPECT_EQ(back.parametric.alpha.value, fit.parametric.alpha.value);
+  const auto &before = fit.isoflop.profiles.at(0).curve, &after = back.isoflop.profiles.at(0).curve;
+  ASSERT_EQ(after.size(), before.size());
+  EXPECT_NEAR(after[30].second, before[30].second, 1e-9);
+}
+
 TEST(FitJson, NamesTheKeyThatIsMissingOrWrong) {
   const nlohmann::json good = to_json(small_fit());
   const auto error_of = [&](const std::string& pointer, const nlohmann::json& value) {

@@ -152,5 +152,53 @@ TEST(Isoflop, IntervalsGrowWithTheNoise) {
   }
 }
 
+TEST(Isoflop, AnAkimaSplineFollowsValleysThatAreNoParabolas) {
+  SweepDesign design;
+  design.surface = {1.7, 20000, 95, 0.51, 0.19};
+  design.budgets = {1e18, 1e19, 1e20, 1e21};
+  design.sizes = 13;
+  design.ladder = 1.6;
+  const RunTable table = simulated_sweep(design, 1);
+  FitOptions options = without_bootstrap();
+  options.interpolation = Interpolation::akima;
+  for (const bool log_loss : {false, true}) {
+    options.log_loss = log_loss;
+    const IsoflopFit fit = fit_budgets(table, options);
+    ASSERT_EQ(fit.refused, "");
+    EXPECT_NEAR(fit.laws.a.value, true_a(design.surface), 0.004);
+    const IsoflopProfile& profile = fit.profiles.at(1);
+    EXPECT_EQ(profile.quadratic, 0);
+    EXPECT_NEAR(profile.loss_opt.value,
+                design.surface.loss(profile.params_opt.value, profile.tokens_opt.value), 2e-3);
+    ASSERT_FALSE(profile.curve.empty());
+    EXPECT_NEAR(profile.curve.front().second, profile.runs.front().loss, 1e-9)
+        << "in losses, not their logarithms";
+  }
+}
+
+TEST(Isoflop, AnAkimaSplineWhoseLowestPointIsAtTheEdgeIsRefused) {
+  RunTable table;
+  add_valley(1e12, 1e4, 0.05, {1e4, 2e4, 4e4, 8e4, 1.6e5}, table);
+  add_valley(1e13, 9e5, 0.05, {1e4, 2e4, 4e4, 8e4, 1.6e5}, table);
+  FitOptions options = without_bootstrap();
+  options.interpolation = Interpolation::akima;
+  const IsoflopFit fit = fit_budgets(table, options);
+  EXPECT_THAT(fit.profiles.at(0).reason, HasSubstr("smallest model of this budget"));
+  EXPECT_THAT(fit.profiles.at(1).reason, HasSubstr("largest model of this budget"));
+  EXPECT_NE(fit.refused, "");
+}
+
+TEST(Isoflop, LogLossesFindTheSameMinimumOfAParabolaInThem) {
+  RunTable table;
+  add_valley(1e12, 3e4, 0.05, {1e4, 2e4, 4e4, 8e4, 1.6e5}, table);
+  add_valley(1e14, 3e5, 0.05, {1e5, 2e5, 4e5, 8e5, 1.6e6}, table);
+  for (Observation& run : table.runs) run.loss = std::exp(run.loss);
+  FitOptions options = without_bootstrap();
+  options.log_loss = true;
+  const IsoflopFit fit = fit_budgets(table, options);
+  EXPECT_NEAR(fit.profiles.at(0).params_opt.value / 3e4, 1, 1e-9);
+  EXPECT_NEAR(fit.profiles.at(0).loss_opt.value, std::exp(3), 1e-8);
+}
+
 }  // namespace
 }  // namespace minichilla

@@ -136,5 +136,47 @@ TEST(Parametric, KeepsResamplesForPredictions) {
   EXPECT_GT(fit.alpha.interval->high95, fit.alpha.value);
 }
 
+TEST(Parametric, TiedExponentsFixedEAndSquares) {
+  SweepDesign design;
+  design.noise = 0.003;
+  const RunTable table = simulated_sweep(design, 3);
+  FitOptions options = without_bootstrap();
+  const double free_objective = fit_parametric(table, options).objective;
+  options.tied_exponents = true;
+  const ParametricFit tied = fit_parametric(table, options);
+  EXPECT_EQ(tied.alpha.value, tied.beta.value);
+  EXPECT_GE(tied.objective, free_objective);
+  options.fixed_E = 1.2;
+  const ParametricFit fixed = fit_parametric(table, options);
+  EXPECT_NEAR(fixed.E.value, 1.2, 1e-12);
+  EXPECT_GE(fixed.objective, tied.objective);
+  options.fixed_E = 0;
+  EXPECT_EQ(fit_parametric(table, options).E.value, 0);
+  FitOptions squares = without_bootstrap();
+  squares.mean_squares = true;
+  const ParametricFit mean_squares = fit_parametric(table, squares);
+  double sum = 0;
+  for (const Observation& run : table.runs) {
+    const double residual = std::log(mean_squares.surface().loss(run.N, run.D) / run.loss);
+    sum += residual * residual / 2;
+  }
+  EXPECT_NEAR(mean_squares.objective / sum, 1, 1e-9);
+}
+
+TEST(Parametric, ProfileIntervalsHoldTheTruthWhereTheBootstrapDoes) {
+  SweepDesign design;
+  design.noise = 0.004;
+  design.sizes = 9;
+  FitOptions options;
+  options.bootstrap = 100;
+  const ParametricFit fit = fit_parametric(simulated_sweep(design, 8), options);
+  for (const auto& [name, truth] : {std::pair{"E", 1.3}, {"alpha", 0.34}, {"beta", 0.34}, {"a", 0.5}}) {
+    const Interval80And95& profile = fit.profile.at(name);
+    EXPECT_LT(profile.low95, truth) << name;
+    EXPECT_GT(profile.high95, truth) << name;
+  }
+  EXPECT_LT(fit.profile.at("a").high95 - fit.profile.at("a").low95, 0.2);
+}
+
 }  // namespace
 }  // namespace minichilla

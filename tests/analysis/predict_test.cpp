@@ -111,7 +111,7 @@ TEST_F(PredictFromFit, TheFitPredictsTenTimesItsLargestBudget) {
   ASSERT_EQ(fit_.predictions.size(), 3u);
   for (const Optimum& optimum : fit_.predictions) EXPECT_DOUBLE_EQ(optimum.C, 10 * fit_.largest_C);
   EXPECT_THAT(fit_.answer, HasSubstr("31.6T FLOPs, ten times the largest budget, train"));
-  EXPECT_THAT(fit_.answer, HasSubstr("by approach 2"));
+  EXPECT_THAT(fit_.answer, HasSubstr("by approach 3"));
 }
 
 TEST(Predict, RefusedApproachesDoNotAnswer) {

@@ -120,6 +120,7 @@ TEST(PublishedLaws, TellWhatAWrongAllocationCosts) {
   }
   Fit refused;
   refused.parametric.refused = "no runs";
+  refused.variable_projection.refused = refused.variable_projection_robust.refused = "no runs";
   EXPECT_FALSE(allocation(refused, 1e9, 1e9));
 }
 

@@ -150,5 +150,87 @@ TEST(RunTable, ExportReadsBack) {
   }
 }
 
+RunTable read_with(const std::string& text, const TableOptions& options) {
+  return parse_csv_table(text, "runs.csv", options);
+}
+
+TableOptions where(std::vector<std::pair<std::string, std::string>> conditions) {
+  TableOptions options;
+  options.where = std::move(conditions);
+  return options;
+}
+
+TEST(RunTable, TakesTheRowsThatAreAskedFor) {
+  const std::string text = "N,D,loss,config,tuned\n1,1,5,a,1\n2,1,4,b,1.0\n3,1,3,b,0\n4,1,2,c,1\n";
+  EXPECT_EQ(read_with(text, where({{"config", "b"}})).runs.size(), 2u);
+  EXPECT_EQ(read_with(text, where({{"config", "b"}, {"config", "c"}})).runs.size(), 3u);
+  const RunTable both = read_with(text, where({{"config", "b"}, {"tuned", "1"}}));
+  ASSERT_EQ(both.runs.size(), 1u);
+  EXPECT_EQ(both.runs[0].N, 2) << "1.0 is the number 1";
+  const auto error = [&](const TableOptions& options) {
+    return message_of<InputError>([&] { read_with(text, options); });
+  };
+  EXPECT_THAT(error(where({{"confg", "b"}})), HasSubstr("no column confg"));
+  EXPECT_THAT(error(where({{"config", "d"}})), HasSubstr("no row with config='d', the column has 'a, b, c'"));
+}
+
+TEST(RunTable, TakesColumnsByOtherNames) {
+  const std::string text = "N,N_noembed,D,loss,smooth,lr,U,note\n10,7,20,3,2.5,1e-3,15,x\n8,6,9,4,3.5,,,y\n";
+  const RunTable plain = read_with(text, {});
+  EXPECT_EQ(plain.runs[0].N, 10);
+  EXPECT_EQ(plain.runs[0].N_non_embedding, 7);
+  EXPECT_EQ(plain.runs[0].learning_rate, 1e-3);
+  EXPECT_EQ(plain.runs[0].unique_tokens, 15);
+  EXPECT_EQ(plain.runs[1].learning_rate, 0) << "an empty field of a column that nobody asked for";
+  TableOptions options;
+  options.columns = {{"params", "N_noembed"}, {"loss", "smooth"}};
+  const RunTable named = read_with(text, options);
+  EXPECT_EQ(named.runs[0].N, 7);
+  EXPECT_EQ(named.runs[0].loss, 2.5);
+  const auto error = [&](std::pair<std::string, std::string> column) {
+    TableOptions wrong;
+    wrong.columns = {std::move(column)};
+    return message_of<InputError>([&] { read_with(text, wrong); });
+  };
+  EXPECT_THAT(error({"parms", "N"}), HasSubstr("did you mean params?"));
+  EXPECT_THAT(error({"params", "N_noembd"}), HasSubstr("is 'N_noembed' meant?"));
+  EXPECT_THAT(error({"learning_rate", "note"}),
+              HasSubstr("runs.csv:2: column note: found 'x', expected a finite number"));
+}
+
+TEST(RunTable, EveryRowMayBeARun) {
+  TableOptions options;
+  options.every_row = true;
+  const RunTable table = read_with("run,N,D,loss\nx,10,1,5\nx,10,2,4\ny,20,1,6\n", options);
+  ASSERT_EQ(table.runs.size(), 3u);
+  EXPECT_EQ(table.runs[0].loss, 5);
+  EXPECT_EQ(table.runs[1].run, "x");
+  EXPECT_EQ(table.curves.size(), 1u);
+}
+
+TEST(RunTable, DropsTheHighestLosses) {
+  RunTable table = read_text("N,D,loss\n1,1,3\n2,1,9\n3,1,5\n4,1,9\n5,1,4\n");
+  drop_highest_losses(table, 1);
+  EXPECT_EQ(table.runs.size(), 4u);
+  EXPECT_EQ(table.runs[1].N, 2) << "of equal losses the last goes";
+  drop_highest_losses(table, 2);
+  ASSERT_EQ(table.runs.size(), 2u);
+  EXPECT_EQ(table.runs[0].loss, 3);
+  EXPECT_EQ(table.runs[1].loss, 4);
+  EXPECT_THAT(table.notes.back(), HasSubstr("2 runs of highest loss were left out, from 5 up"));
+  EXPECT_THAT(message_of<InputError>([&] { drop_highest_losses(table, 2); }),
+              HasSubstr("fewer than the 2 runs"));
+}
+
+TEST(RunTable, ReadsRunsToTargetLosses) {
+  const RunTable table = read_text("loss_target,batch_tokens,steps\n3,1000,50\n2.5,2000,80\n");
+  EXPECT_TRUE(table.runs.empty());
+  ASSERT_EQ(table.batch_runs.size(), 2u);
+  EXPECT_EQ(table.batch_runs[1].steps, 80);
+  EXPECT_THAT(error_of("loss_target,batch_tokens\n3,1000\n"), HasSubstr("no column steps"));
+  EXPECT_THAT(error_of("loss_target,batch_tokens,steps\n3,0,5\n"),
+              HasSubstr("column batch_tokens: found '0'"));
+}
+
 }  // namespace
 }  // namespace minichilla

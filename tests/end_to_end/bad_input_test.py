@@ -249,6 +249,24 @@ table_case("a table without a loss", "params,tokens,los\n1,2,3\n")
 table_case("text in a table", "params,tokens,loss\n1,2,x\n")
 table_case("a loss below zero", "params,tokens,loss\n1,2,-1\n")
 table_case("an empty table", "")
+GRID = "N,D,loss,config\n" + "".join(f"{n},{d},{3 + 9 / n + 9 / d},a\n" for n in (1, 2, 4) for d in (1, 2, 4))
+
+
+def fit_case(what, *arguments):
+    @case(what)
+    def fit(folder):
+        (folder / "t.csv").write_text(GRID)
+        return minichilla(folder, "fit", "t.csv", *arguments)
+
+
+fit_case("a column that there is not", "--where", "confg=a")
+fit_case("a value that no row has", "--where", "config=b")
+fit_case("a condition without a value", "--where", "config")
+fit_case("a column for something unknown", "--columns", "parms=N")
+fit_case("all runs dropped", "--drop-highest-loss", "9")
+fit_case("an unknown base law", "--base-law", "hofmann")
+fit_case("one input to compare", "--compare")
+fit_case("two inputs for one fit", "t.csv")
 command_case("no fit", "predict", "none.json", "--flops", "1e12")
 command_case("neither a fit nor a law", "predict", "--flops", "1e12")
 command_case("a fit and a law", "predict", "f.json", "--law", "hoffmann", "--flops", "1e12")
@@ -259,6 +277,8 @@ command_case("a constant given twice", "predict", "--law", "E=2,A=9,E=2", "--flo
 command_case("text for a constant", "predict", "--law", "E=2,A=9,alpha=third,B=9,beta=1", "--flops", "1e12")
 command_case("a loss asked for without tokens", "predict", "--law", "hoffmann", "--loss-at", "7G")
 command_case("an allocation of no budget", "predict", "--law", "hoffmann", "--allocation", "7G")
+command_case("prices without a GPU", "predict", "--law", "hoffmann", "--flops", "1e21", "--price-per-hour", "2")
+command_case("inference without an optimum", "predict", "--law", "hoffmann", "--loss-at", "7G", "1T", "--inference-tokens", "1T")
 
 
 @case("a fit of something else")

@@ -2,6 +2,7 @@
 // write. Inputs that are hostile by their size or depth, which mutations are slow to find and slow to mutate,
 // go to FOLDER/hostile/<target>/<name>: they are to be read once.
 #include <cctype>
+#include <cmath>
 #include <cstring>
 #include <iostream>
 #include <map>
@@ -254,6 +255,7 @@ void Seeds::add_tables() {
   }
   add("csv", "runs", runs_csv(table));
   add("csv", "curves", curves_csv(table));
+  add("csv", "batches", "loss_target,batch_tokens,steps\n3,512,1e4\n3,1024,6e3\n");
   add("csv", "short", "# source\nN,D,loss\n1e6, 2e7 ,3.5\n\n\"1e6\",3e7,3.25\n");
   std::string columns;
   for (int i = 0; columns.size() < kLargeSeed; ++i) columns += std::to_string(i) + ",";
@@ -280,6 +282,14 @@ void Seeds::add_tables() {
   fit.parametric.A.value = fit.parametric.B.value = 400;
   fit.parametric.alpha.value = fit.parametric.beta.value = 0.3;
   fit.parametric.resamples = {{1.5, 400, 400, 0.3, 0.3}};
+  fit.parametric.profile["E"] = {1.2, 1.7, -INFINITY, 1.8};
+  LawFit law;
+  law.name = "L_N";
+  law.equation = "L = (N_c/N)^alpha_N";
+  law.constants = {{"alpha_N", fit.envelope.laws.a}};
+  fit.kaplan = {law};
+  fit.held_out = HeldOut{1e12, true, 3, 0.01, 0.02, {}, {}};
+  fit.accountings = {{"6ND", 0.5, 0.5}};
   fit.predictions = {{"isoflop", 1e12, {1e4, {}}, {1e6, {}}, Estimate{3.5, {}}, {}}};
   fit.notes = {"a note"};
   fit.answer = "an answer";

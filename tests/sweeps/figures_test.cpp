@@ -167,7 +167,7 @@ TEST(Figures, IsoflopShowsEveryRunAndEveryMinimum) {
   const Fit fit = fit_all(table, quick_options());
   const Figure figure = isoflop_figure({table, fit});
   EXPECT_EQ(count_of(figure.data, "# minimum of budget"), 4);
-  EXPECT_EQ(count_of(figure.data, "# parabola of budget"), 4);
+  EXPECT_EQ(count_of(figure.data, "# curve of budget"), 4);
   for (const Observation& run : table.runs) {
     char row[64];
     std::snprintf(row, sizeof row, "\n%.10g %.10g\n", run.N, run.loss);

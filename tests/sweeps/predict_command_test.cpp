@@ -139,5 +139,28 @@ TEST_F(PredictCommand, RefusesInOneLine) {
               HasSubstr("the law reaches no such optimum"));
 }
 
+TEST_F(PredictCommand, AdjustsForInferenceAndTellsWhatTrainingCosts) {
+  const std::vector<std::string> arguments = {
+      "--law", "hoffmann", "--params", "13G", "--inference-tokens", "2T", "--gpu-flops", "1000T",
+      "--mfu", "0.5",      "--watts",  "700", "--price-per-hour",   "2"};
+  std::vector<std::string> as_json = arguments;
+  as_json.insert(as_json.end(), {"--json", "-"});
+  const Json json = Json::parse(predicted(as_json));
+  ASSERT_EQ(json.size(), 2u);
+  EXPECT_EQ(json[1]["kind"], "inference_adjusted");
+  EXPECT_NEAR(json[1]["params"]["value"].get<double>() / 8022778254.677622, 1, 1e-6);
+  EXPECT_LT(json[1]["total_flops"].get<double>(), 0.9 * json[1]["total_flops_of_optimum"].get<double>());
+  const double hours = json[0]["flops"]["value"].get<double>() / 5e14 / 3600;
+  EXPECT_NEAR(json[0]["gpu_hours"].get<double>() / hours, 1, 1e-12);
+  EXPECT_NEAR(json[0]["energy_kwh"].get<double>() / (0.7 * hours), 1, 1e-12);
+  EXPECT_NEAR(json[0]["price"].get<double>() / (2 * hours), 1, 1e-12);
+  EXPECT_THAT(predicted(arguments),
+              AllOf(HasSubstr("tokens of inference"), HasSubstr("8.02G"), HasSubstr("89.9 %"),
+                    HasSubstr("GPU-hours"), HasSubstr("MFU of 0.5")));
+  EXPECT_THAT(refusal({"--law", "hoffmann", "--flops", "1e21", "--watts", "700"}), HasSubstr("--gpu-flops"));
+  EXPECT_THAT(refusal({"--law", "hoffmann", "--flops", "1e21", "--gpu-flops", "1T", "--mfu", "1.5"}),
+              HasSubstr("--mfu"));
+}
+
 }  // namespace
 }  // namespace minichilla
