@@ -84,11 +84,8 @@ LawFit fit_critical_batch(const std::vector<BatchRun>& runs, const FitOptions& o
     if (!line || !(line->slope < 0)) return {std::nan(""), std::nan("")};
     return {std::exp(line->intercept), -1 / line->slope};
   };
-  fill_law({"B_star", "alpha_B"}, constants, draw_from(runs.size()), runs.size(), options, kBatchStream, fit);
-  if (!std::isfinite(fit.constants.front().second.value)) {
-    fit.constants.clear();
-    fit.refused = "the critical batch does not grow as the loss falls";
-  }
+  fill_law({"B_star", "alpha_B"}, constants, draw_from(runs.size()), runs.size(), options, kBatchStream,
+           "the critical batch does not grow as the loss falls", fit);
   return fit;
 }
 

@@ -101,11 +101,8 @@ LawFit setting_law(std::span<const Observation> runs, const char* name, double O
   };
   std::vector<std::string> names = {"c", "exponent_D"};
   if (by_size) names.emplace_back("exponent_N");
-  fill_law(names, constants, draw_from(cells.size()), cells.size(), options, stream, fit);
-  if (!std::isfinite(fit.constants.front().second.value)) {
-    fit.constants.clear();
-    fit.refused = "all runs have one N or one D";
-  }
+  fill_law(names, constants, draw_from(cells.size()), cells.size(), options, stream,
+           "all runs have one N or one D", fit);
   fit.notes.push_back(std::to_string(cells.size()) + " pairs of N and D");
   if (at_edge > 0) {
     fit.notes.push_back(std::to_string(at_edge) +

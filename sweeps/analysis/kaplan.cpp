@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::uint64_t kKaplanStream = 10;
 constexpr std::size_t kFewestPoints = 4, kFewestDifferent = 3, kFewestForTwoTerms = 8;
+constexpr const char* kUndetermined =
+    "the runs do not determine the law: a constant is beyond what a double holds";
 constexpr double kPublishedBatch = 2.1e8, kPublishedBatchExponent = 0.21;  ///< Kaplan et al., eq. 1.4
 
 struct LossPoint {
@@ -45,11 +47,7 @@ LawFit power_law_of_loss(const char* name, const char* variable, const std::vect
     return {-line->slope, std::exp(-line->intercept / line->slope)};
   };
   fill_law({"alpha_" + letter, letter + "_c"}, constants, draw_from(points.size()), points.size(), options,
-           stream, fit);
-  if (!std::isfinite(fit.constants.front().second.value)) {
-    fit.constants.clear();
-    fit.refused = "the loss does not fall with " + letter;
-  }
+           stream, "the loss hardly falls with " + letter, fit);
   return fit;
 }
 
@@ -159,7 +157,8 @@ LawFit joint_law(std::span<const Observation> runs, const FitOptions& options) {
     return {alpha_N, alpha_D, std::exp(centre_N + p[0] * alpha_D / alpha_N), std::exp(centre_D + p[1])};
   };
   fill_law({"alpha_N", "alpha_D", "N_c", "D_c"}, constants, draw_from(runs.size()), runs.size(), options,
-           kKaplanStream + 3, fit);
+           kKaplanStream + 3, kUndetermined, fit);
+  if (!fit.refused.empty()) return fit;
   fit.objective = 2 * main.objective;
   return fit;
 }
@@ -230,7 +229,8 @@ LawFit step_law(std::span<const Observation> runs, const BatchLaw& law, bool own
     return {alpha_N, alpha_S, std::exp(centre_N + p[0] / alpha_N), std::exp(centre_S + p[1] / alpha_S)};
   };
   fill_law({"alpha_N", "alpha_S", "N_c", "S_c"}, constants, draw_from(points.size()), points.size(), options,
-           kKaplanStream + 4, fit);
+           kKaplanStream + 4, kUndetermined, fit);
+  if (!fit.refused.empty()) return fit;
   fit.objective = 2 * main.objective;
   if (!own_batch_law) {
     fit.notes.emplace_back("S_min by the critical batch size that Kaplan et al. published for their text");

@@ -20,8 +20,10 @@ using DrawWeights = std::function<std::vector<double>(ResampleRandom&)>;
 /// Every observation with replacement.
 DrawWeights draw_from(std::size_t observations);
 
-/// Fills constants and runs_used of `fit`, from all observations and from options.bootstrap resamples.
+/// Fills constants and runs_used of `fit`, from all observations and from options.bootstrap resamples. Where
+/// a constant is not finite there are none, and fit.refused is `undetermined`.
 void fill_law(const std::vector<std::string>& names, const ConstantsOf& constants_of, const DrawWeights& draw,
-              std::size_t observations, const FitOptions& options, std::uint64_t stream, LawFit& fit);
+              std::size_t observations, const FitOptions& options, std::uint64_t stream,
+              const std::string& undetermined, LawFit& fit);
 
 }  // namespace minichilla

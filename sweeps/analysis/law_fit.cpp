@@ -1,5 +1,7 @@
 #include "sweeps/analysis/law_fit.h"
 
+#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "sweeps/analysis/law_bootstrap.h"
@@ -14,8 +16,13 @@ const Estimate& LawFit::at(const std::string& constant) const {
 }
 
 void fill_law(const std::vector<std::string>& names, const ConstantsOf& constants_of, const DrawWeights& draw,
-              std::size_t observations, const FitOptions& options, std::uint64_t stream, LawFit& fit) {
+              std::size_t observations, const FitOptions& options, std::uint64_t stream,
+              const std::string& undetermined, LawFit& fit) {
   const std::vector<double> values = constants_of(std::vector<double>(observations, 1.0));
+  if (!std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); })) {
+    fit.refused = undetermined;
+    return;
+  }
   std::vector<std::vector<double>> resamples(static_cast<std::size_t>(options.bootstrap));
   const auto work = [&](int index) {
     ResampleRandom random(options.seed, stream, static_cast<std::uint64_t>(index));

@@ -98,14 +98,9 @@ LawFit fit_overtraining(const RunTable& table, const FitOptions& options) {
   FitOptions part = options;
   if (points.size() < kFewestForInterval) part.bootstrap = 0;
   fill_law({"E", "a", "b", "eta"}, constants, draw_from(points.size()), points.size(), part,
-           kOvertrainingStream, fit);
-  const double eta = fit.at("eta").value;
-  if (!std::isfinite(eta)) {
-    fit.constants.clear();
-    fit.refused = "no eta between 0.01 and 2 with positive E, a and b";
-    return fit;
-  }
-  fit.objective = law_at(eta, points, std::vector<double>(points.size(), 1.0)).squares;
+           kOvertrainingStream, "no eta between 0.01 and 2 with positive E, a and b", fit);
+  if (!fit.refused.empty()) return fit;
+  fit.objective = law_at(fit.at("eta").value, points, std::vector<double>(points.size(), 1.0)).squares;
   if (part.bootstrap < options.bootstrap)
     fit.notes.emplace_back("no intervals: fewer than eight runs for four constants");
   return fit;

@@ -9,6 +9,8 @@
 #include "kernels/error.h"
 #include "model/config_fields.h"
 #include "model/quote.h"
+#include "sweeps/analysis/power_law.h"
+#include "sweeps/analysis/predict.h"
 #include "sweeps/analysis/surface_fit.h"
 
 namespace minichilla {
@@ -110,6 +112,15 @@ Law parse_constants(const std::string& text) {
   return law;
 }
 
+/// Kaplan et al. 2020, table 6, in PF-days of 8.64e19 FLOPs; N without embeddings, D = B·S.
+Law kaplan_law() {
+  constexpr double a = 0.73, b = 0.27, params_at_pf_day = 1.3e9, tokens_at_pf_day = 2e10;
+  Law law{"kaplan", {}, "Kaplan et al. 2020, arXiv 2001.08361, N without embeddings", std::nullopt};
+  law.optimum = {a, b, params_at_pf_day / std::pow(kFlopsPerPfDay, a),
+                 tokens_at_pf_day / std::pow(kFlopsPerPfDay, b)};
+  return law;
+}
+
 }  // namespace
 
 std::span<const Law> published_laws() {
@@ -134,11 +145,14 @@ std::span<const Law> published_laws() {
 
 Law parse_law(const std::string& text) {
   if (text.find('=') != std::string::npos) return parse_constants(text);
-  std::vector<std::string> names;
+  const Law kaplan = kaplan_law();
+  if (text == kaplan.name) return kaplan;
+  std::vector<std::string> names = {kaplan.name};
   for (const Law& law : published_laws()) {
     if (law.name == text) return law;
     names.push_back(law.name);
   }
+  std::rotate(names.begin(), names.begin() + 1, names.end());
   refuse("found " + quote(text) + ", expected one of " + listed(names) + ", or constants such as " +
          kExample + suggestion(text, names));
 }
@@ -149,6 +163,12 @@ Fit fit_of_law(const Law& law) {
   fit.source = law.source;
   fit.envelope.refused = fit.isoflop.refused = kNoRuns;
   fit.variable_projection.refused = fit.variable_projection_robust.refused = kNoRuns;
+  if (law.optimum) {
+    fit.isoflop.refused.clear();
+    fit.parametric.refused = "of " + law.name + " the optimum is known, not the surface";
+    fit.isoflop.laws = with_intervals(*law.optimum, {}, 0);
+    return fit;
+  }
   const ParametricFit::Surface& s = law.surface;
   ParametricFit& parametric = fit.parametric;
   parametric.E.value = s.E;

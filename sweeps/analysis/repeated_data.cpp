@@ -138,7 +138,8 @@ LawFit fit_repeated_data(const RunTable& table, const FitOptions& options) {
     return {std::exp(p[0]), std::exp(p[1])};
   };
   fill_law({"R_D_star", "R_N_star"}, constants, draw_from(runs.size()), runs.size(), options, kRepeatedStream,
-           fit);
+           "the runs do not determine R_D* and R_N*", fit);
+  if (!fit.refused.empty()) return fit;
   fit.objective = main.objective;
   add_profile(problem, main, 0, "R_D_star", fit);
   add_profile(problem, main, 1, "R_N_star", fit);

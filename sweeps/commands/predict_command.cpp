@@ -74,6 +74,13 @@ Source read_source(const PredictOptions& options) {
 }
 
 std::string law_line(const Law& law) {
+  if (law.optimum) {
+    const auto power = [](double coefficient, double exponent) {
+      return format_short(coefficient) + "*C^" + format_number(exponent);
+    };
+    return law.name + ": N_opt = " + power(law.optimum->coefficient_params, law.optimum->a) +
+           ", D_opt = " + power(law.optimum->coefficient_tokens, law.optimum->b) + " (" + law.source + ")\n";
+  }
   const ParametricFit::Surface& s = law.surface;
   const auto term = [](double factor, const char* of, double exponent) {
     return " + " + format_number(factor) + "/" + of + "^" + format_number(exponent);
@@ -298,7 +305,7 @@ void add_predict_command(CLI::App& app, CommandContext&) {
   command->add_option("fit", options->fit, "fit.json, or the sweep folder that has one; or give --law");
   command->add_option(
       "--law", options->law,
-      "Instead of a fit: hoffmann, hoffmann_unrounded, besiroglu, muennighoff_c4, or constants "
+      "Instead of a fit: hoffmann, hoffmann_unrounded, besiroglu, muennighoff_c4, kaplan, or constants "
       "such as E=2,A=1000,alpha=1/3,B=1000,beta=1/4");
   command->add_option("--flops", options->flops, "Training FLOPs, e.g. 1e15 3e15");
   command->add_option("--params", options->params,

@@ -71,6 +71,14 @@ TEST(KaplanLaws, FindTheConstantsOfEachEquation) {
   EXPECT_THAT(steps.notes, testing::Contains(HasSubstr("published")));
 }
 
+TEST(KaplanLaws, AConstantThatADoubleCannotHoldIsRefused) {
+  RunTable table = cross({1e5, 1e6, 1e7, 1e8}, {1e9});
+  for (Observation& run : table.runs) run.loss = 3 * std::pow(run.N_non_embedding, -1e-5);
+  const LawFit law = named(fit_kaplan(table, without_bootstrap()), "L_N");
+  EXPECT_THAT(law.refused, HasSubstr("hardly falls with N"));
+  EXPECT_TRUE(law.constants.empty());
+}
+
 TEST(KaplanLaws, TheCriticalBatchHasAnInterval) {
   RunTable table;
   for (const double loss : {2.5, 3.0, 3.6}) {

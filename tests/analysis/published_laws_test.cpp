@@ -50,6 +50,16 @@ TEST(PublishedLaws, GiveTheirOptima) {
   }
 }
 
+TEST(PublishedLaws, KaplansIsAnOptimumWithoutASurface) {
+  const Fit fit = fit_of_law(parse_law("kaplan"));
+  const Optimum at_a_pf_day = predict(fit, 8.64e19).at(0);
+  expect_relative(at_a_pf_day.N.value, 1.3e9, "N");
+  expect_relative(at_a_pf_day.D.value, 2e10, "D");
+  expect_relative(predict(fit, 8.64e21).at(0).N.value, 1.3e9 * std::pow(100, 0.73), "N at 100 PF-days");
+  EXPECT_FALSE(at_a_pf_day.loss);
+  EXPECT_FALSE(allocation(fit, 1e9, 1e9));
+}
+
 TEST(PublishedLaws, GiveEveryOptimumOfTheFolderOfTables) {
   const std::filesystem::path file = MINICHILLA_SOURCE_DIR "/../shared/scaling/planner_checks.json";
   if (!std::filesystem::exists(file)) GTEST_SKIP() << "no published figures at " << file;
@@ -151,7 +161,7 @@ TEST(LawsGivenByHand, AreRefusedInOneLine) {
   EXPECT_EQ(
       refusal("hofmann"),
       "--law: found 'hofmann', expected one of hoffmann, hoffmann_unrounded, besiroglu, muennighoff_c4, "
-      "or constants such as E=2,A=1000,alpha=1/3,B=1000,beta=1/4; did you mean hoffmann?");
+      "kaplan, or constants such as E=2,A=1000,alpha=1/3,B=1000,beta=1/4; did you mean hoffmann?");
   EXPECT_EQ(
       refusal("E=2,A=1,alhpa=1,B=1,beta=1"),
       "--law: found an unknown constant 'alhpa', expected E, A, alpha, B and beta; did you mean alpha?");
