@@ -9,7 +9,7 @@ packages=(
   libyaml-cpp-dev nlohmann-json3-dev libspdlog-dev  # configs, JSON, logs
   libsentencepiece-dev                              # subword tokens
   libcli11-dev libssl-dev libmuparser-dev           # command line, SHA-256, rules of a sweep
-  libeigen3-dev libceres-dev                        # fits
+  libeigen3-dev                                     # fits
   gnuplot-nox fonts-dejavu-core                     # figures
   python3                                           # fetch_text.py (python3-minimal lacks shutil and html)
 )
