@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "sweeps/analysis/bootstrap.h"
 #include "tests/analysis/simulated_sweep.h"
@@ -50,6 +51,10 @@ TEST_P(IntervalCoverage, OfTheExponentIsNearItsNominalValue) {
   if (address_sanitized()) {
     GTEST_SKIP()
         << "statistics of 60000 fits: too slow with a sanitizer, which other tests of the same code feed";
+  }
+  const char* const statistics = std::getenv("MINICHILLA_LONG_STATISTICS");
+  if (GetParam().alpha != GetParam().beta && !statistics) {
+    GTEST_SKIP() << "half a minute; MINICHILLA_LONG_STATISTICS=1 runs it";
   }
   const Case& the = GetParam();
   SweepDesign design;

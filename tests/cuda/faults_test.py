@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Makes deliberate faults in the CUDA kernels, one at a time, and requires that a test notices each.
 
-usage: faults_test.py BUILD_FOLDER PROCESSES [NAME ...]      by default all faults; the build is Ninja's
+usage: faults_test.py BUILD_FOLDER PROCESSES [NAME ...]      the build is Ninja's
+
+By default all faults but those that are like another one; with MINICHILLA_LONG_FAULTS=1 really all.
 
 A fault changes one file in a temporary copy. The files that contain it are compiled as the build compiles them (but
 without optimisation), put in the place of the original objects in a copy of the kernels' library, and linked with the
@@ -37,6 +39,7 @@ class Fault:
     replacement: str
     unit: str
     filter: str
+    like_another: bool = False
 
 
 # Those that take longest to compile come first.
@@ -46,7 +49,7 @@ FAULTS = [
           "tensor_core_gemm.cu", "CudaTensorCoreGemm.BothTilesGiveTheSameBits"),
     Fault("backward attention loads the statistics of one query too many", "attention_bf16_backward.cu",
           "const bool exists = begin + i < end;", "const bool exists = begin + i <= end;",
-          "attention_bf16_backward.cu", "CudaAttention/bf16.DenseAgreesWithTheReference"),
+          "attention_bf16_backward.cu", "CudaAttention/bf16.DenseAgreesWithTheReference", like_another=True),
     Fault("backward attention overwrites keys that are still read", "attention_fp32_backward.cu",
           "__syncthreads();\n    keys.load(", "keys.load(",
           "attention_fp32_backward.cu", "CudaAttention/fp32.RowsNeedNotBeAligned"),
@@ -58,7 +61,7 @@ FAULTS = [
           "attention_bf16.cu", "CudaAttention/bf16.LoadsWhatTheBandNeedsAndNothingElse"),
     Fault("attention's pipeline does not wait until a stage is free", "attention_bf16.cuh",
           "    __syncthreads();  // the step's tiles are there", "    // the step's tiles are there",
-          "attention_bf16.cu", "CudaAttention/bf16.BandedAgreesWithTheReference"),
+          "attention_bf16.cu", "CudaAttention/bf16.BandedAgreesWithTheReference", like_another=True),
     Fault("the band is one key too wide", "attention_head.cuh",
           "return key <= query && query - key < window;", "return key <= query && query - key <= window;",
           "attention_fp32.cu", "CudaAttention/fp32.BandedAgreesWithTheReference"),
@@ -67,25 +70,25 @@ FAULTS = [
           "add_norm.cu", "CudaAddNorm/fp32.AgreesWithTheReference"),
     Fault("a second sum over a row overwrites the first", "rows.cuh",
           "__syncthreads();  // until nobody reads what was combined before", "",
-          "wide_norm.cu", "CudaAddNorm/fp32.AgreesWithTheReferenceBeyondRegisters"),
+          "wide_norm.cu", "CudaAddNorm/fp32.AgreesWithTheReferenceBeyondRegisters", like_another=True),
     Fault("the next chunk of the classifier has the first one's targets", "cuda_operations.cpp",
           "logits, targets + begin, loss_scale", "logits, targets, loss_scale",
           "cuda_operations.cpp", "CudaClassifier/fp32.AgreesWithTheReferenceWhereverAChunkEnds"),
     Fault("the classifier's last chunk is as long as the others", "cuda_operations.cpp",
           "const int rows = std::min(step, shape.M - begin);", "const int rows = step;",
-          "cuda_operations.cpp", "CudaClassifier/fp32.AgreesWithTheReferenceWhereverAChunkEnds"),
+          "cuda_operations.cpp", "CudaClassifier/fp32.AgreesWithTheReferenceWhereverAChunkEnds", like_another=True),
     Fault("the gradient of padding columns stays what was there", "softmax_cross_entropy.cu",
           "c < leading_dimension; c += step", "c < V; c += step",
           "softmax_cross_entropy.cu", "CudaSoftmaxCrossEntropy/fp32.AgreesWithTheReference"),
     Fault("the loss reads rows beyond the last", "softmax_cross_entropy.cu",
           "const bool inside = m < rows;", "const bool inside = m < rows + 1;",
-          "softmax_cross_entropy.cu", "CudaSoftmaxCrossEntropy/fp32.AgreesWithTheReference"),
+          "softmax_cross_entropy.cu", "CudaSoftmaxCrossEntropy/fp32.AgreesWithTheReference", like_another=True),
     Fault("AdamW ignores the finite flag", "optimizer.cu",
           "if (state.finite == 0) return;", "",
           "optimizer.cu", "CudaOptimizer.ANonFiniteStepLeavesEveryBit"),
     Fault("the bf16 copy is made with vectors at any address", "optimizer.cu",
           "all_aligned({from, to})", "true",
-          "optimizer.cu", "CudaOptimizer.CastToBf16RoundsToNearest"),
+          "optimizer.cu", "CudaOptimizer.CastToBf16RoundsToNearest", like_another=True),
     Fault("every chunk of a long run adds the run's sum", "embed.cu",
           "if (sorted.token(end) != token || sorted.token_before(begin) == token) return;",
           "if (sorted.token(end) != token) return;",
@@ -95,13 +98,13 @@ FAULTS = [
           "sort_rows.cu", "CudaSortRows.SortsStably"),
     Fault("lanes count digits while others read the count", "sort_rows.cu",
           "__syncwarp();  // the count may have been read, or changed by another lane", "",
-          "sort_rows.cu", "CudaSortRows.SortsStably"),
+          "sort_rows.cu", "CudaSortRows.SortsStably", like_another=True),
     Fault("the epilogue adds the bias of another column", "separate_epilogue.cu",
           "value += epilogue.bias[column];", "value += epilogue.bias[columns - 1 - column];",
           "separate_epilogue.cu", "CudaCublasLtGemm/0.EveryEpilogueIsRight"),
     Fault("the epilogue multiplies by GELU instead of its derivative", "separate_epilogue.cu",
           "value *= gelu_derivative(", "value *= gelu(",
-          "separate_epilogue.cu", "CudaCublasLtGemm/0.EveryEpilogueIsRight"),
+          "separate_epilogue.cu", "CudaCublasLtGemm/0.EveryEpilogueIsRight", like_another=True),
     Fault("the last block of the gradient's norm goes on beyond its range", "square_sums.cu",
           "min(begin + Operations::kNormBlock, range.end)", "begin + Operations::kNormBlock",
           "square_sums.cu", "CudaSquareSums.EachBlockHasItsOwnSum"),
@@ -234,9 +237,10 @@ def check_filter(build, test_filter):
 
 def main():
     build, processes = Build(pathlib.Path(sys.argv[1]).resolve()), int(sys.argv[2])
-    faults = [fault for fault in FAULTS if not sys.argv[3:] or fault.name in sys.argv[3:]]
-    for fault in faults:
-        changed(fault)
+    names, every = sys.argv[3:], os.environ.get("MINICHILLA_LONG_FAULTS") == "1"
+    faults = [fault for fault in FAULTS if (fault.name in names if names else every or not fault.like_another)]
+    for fault in FAULTS:
+        changed(fault)  # also those that are not tried must still be where they were
     filters = sorted({fault.filter for fault in faults})
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(processes) as pool:
