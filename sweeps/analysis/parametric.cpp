@@ -53,30 +53,10 @@ void add_profiles(const SurfaceData& data, const SurfaceSolution& main, const Mi
   const SurfaceConstraint& given = minimiser.constraint();
   const ProfileScale scale = huber_scale(residuals, minimiser.delta(), given.free_parameters());
   if (!(scale.per_unit > 0) || !std::isfinite(scale.per_unit)) return;
-  const auto profile = [&](double value, double step, double low, double high, auto&& hold) {
-    return profile_interval(value, step, low, high, scale, [&](double at) {
-      SurfaceConstraint held = given;
-      hold(held, at);
-      return minimise_surface(data, minimiser.delta(), main.parameters, held).objective - main.objective;
-    });
+  const auto rise = [&](const SurfaceConstraint& held) {
+    return minimise_surface(data, minimiser.delta(), main.parameters, held).objective - main.objective;
   };
-  const double low = kSmallestExponent, high = kLargestExponent;
-  if (!given.E) {
-    const double smallest = std::exp(*std::min_element(data.z.begin(), data.z.end()));
-    fit.profile["E"] = profile(surface.E, kProfileStep * smallest, 1e-4 * smallest, smallest,
-                               [](auto& held, double at) { held.E = at; });
-  }
-  fit.profile["alpha"] =
-      profile(surface.alpha, kProfileStep * surface.alpha, low, high, [&](auto& held, double at) {
-        held.alpha = at;
-        if (given.ratio) held.beta = at;
-        held.ratio.reset();
-      });
-  if (given.ratio) return;  // beta is alpha, and a is 1/2
-  fit.profile["beta"] = profile(surface.beta, kProfileStep * surface.beta, low, high,
-                                [](auto& held, double at) { held.beta = at; });
-  fit.profile["a"] = profile(a_of(surface), kProfileStep, 0.02, 0.98,
-                             [](auto& held, double at) { held.ratio = at / (1 - at); });
+  add_surface_profiles(data, given, surface, 1e-4, scale, rise, fit);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <set>
 #include <tuple>
 
+#include "sweeps/analysis/surface_fit.h"
+
 namespace minichilla {
 namespace {
 
@@ -195,6 +197,35 @@ Interval80And95 profile_interval(double value, double step, double lowest, doubl
     return (inside + outside) / 2;
   };
   return {end(-1, kNormal80), end(1, kNormal80), end(-1, kNormal95), end(1, kNormal95)};
+}
+
+void add_surface_profiles(const SurfaceData& data, const SurfaceConstraint& given, const Surface& surface,
+                          double lowest_E, const ProfileScale& scale,
+                          const std::function<double(const SurfaceConstraint&)>& rise, ParametricFit& fit) {
+  const auto profile = [&](double value, double step, double low, double high, auto&& hold) {
+    return profile_interval(value, step, low, high, scale, [&](double at) {
+      SurfaceConstraint held = given;
+      hold(held, at);
+      return rise(held);
+    });
+  };
+  const double low = kSmallestExponent, high = kLargestExponent;
+  if (!given.E) {
+    const double smallest = std::exp(*std::min_element(data.z.begin(), data.z.end()));
+    fit.profile["E"] = profile(surface.E, kProfileStep * smallest, lowest_E * smallest, smallest,
+                               [](auto& held, double at) { held.E = at; });
+  }
+  fit.profile["alpha"] =
+      profile(surface.alpha, kProfileStep * surface.alpha, low, high, [&](auto& held, double at) {
+        held.alpha = at;
+        if (given.ratio) held.beta = at;
+        held.ratio.reset();
+      });
+  if (given.ratio) return;  // beta is alpha, and a is 1/2
+  fit.profile["beta"] = profile(surface.beta, kProfileStep * surface.beta, low, high,
+                                [](auto& held, double at) { held.beta = at; });
+  fit.profile["a"] = profile(a_of(surface), kProfileStep, 0.02, 0.98,
+                             [](auto& held, double at) { held.ratio = at / (1 - at); });
 }
 
 void add_surface_notes(std::span<const Observation> runs, bool E_is_zero, const FitOptions& options,

@@ -13,6 +13,8 @@
 
 namespace minichilla {
 
+struct SurfaceConstraint;
+struct SurfaceData;
 using Surface = ParametricFit::Surface;
 
 double a_of(const Surface& surface);
@@ -63,6 +65,12 @@ inline constexpr double kProfileStep = 0.01;
 /// [lowest, highest] is infinite.
 Interval80And95 profile_interval(double value, double step, double lowest, double highest,
                                  const ProfileScale& scale, const std::function<double(double)>& rise);
+
+/// fit.profile of what `given` leaves free of E, alpha, beta and a, around `surface`. `rise` gives the
+/// objective minus its minimum under a constraint; E is looked for above `lowest_E` times the smallest loss.
+void add_surface_profiles(const SurfaceData& data, const SurfaceConstraint& given, const Surface& surface,
+                          double lowest_E, const ProfileScale& scale,
+                          const std::function<double(const SurfaceConstraint&)>& rise, ParametricFit& fit);
 
 /// Notes on a small sample and on an E that is not determined; `E_is_zero` of the main fit.
 void add_surface_notes(std::span<const Observation> runs, bool E_is_zero, const FitOptions& options,

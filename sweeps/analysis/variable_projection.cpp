@@ -145,30 +145,8 @@ void add_profiles(const SurfaceData& data, const Solution& main, const Projector
   const SurfaceConstraint& given = projector.constraint();
   const ProfileScale scale = scale_of(data, main, form, given.free_parameters());
   if (scale.degrees < 1 || !(scale.per_unit > 0) || !std::isfinite(scale.per_unit)) return;
-  const auto profile = [&](double value, double step, double low, double high, auto&& hold) {
-    return profile_interval(value, step, low, high, scale, [&](double at) {
-      SurfaceConstraint held = given;
-      hold(held, at);
-      return projector.rise(main, data.weight, held);
-    });
-  };
-  const double low = kSmallestExponent, high = kLargestExponent;
-  if (!given.E) {
-    const double smallest = std::exp(*std::min_element(data.z.begin(), data.z.end()));
-    fit.profile["E"] =
-        profile(surface.E, kProfileStep * smallest, 0, smallest, [](auto& held, double at) { held.E = at; });
-  }
-  fit.profile["alpha"] =
-      profile(surface.alpha, kProfileStep * surface.alpha, low, high, [&](auto& held, double at) {
-        held.alpha = at;
-        if (given.ratio) held.beta = at;
-        held.ratio.reset();
-      });
-  if (given.ratio) return;  // beta is alpha, and a is 1/2
-  fit.profile["beta"] = profile(surface.beta, kProfileStep * surface.beta, low, high,
-                                [](auto& held, double at) { held.beta = at; });
-  fit.profile["a"] = profile(a_of(surface), kProfileStep, 0.02, 0.98,
-                             [](auto& held, double at) { held.ratio = at / (1 - at); });
+  const auto rise = [&](const SurfaceConstraint& held) { return projector.rise(main, data.weight, held); };
+  add_surface_profiles(data, given, surface, 0, scale, rise, fit);
 }
 
 void note_outliers(const SurfaceData& data, const Solution& main, std::span<const Observation> runs,
