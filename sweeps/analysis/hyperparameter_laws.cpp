@@ -1,12 +1,12 @@
 #include "sweeps/analysis/hyperparameter_laws.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
 
 #include "sweeps/analysis/law_bootstrap.h"
+#include "sweeps/analysis/linear_algebra.h"
 
 namespace minichilla {
 namespace {
@@ -57,26 +57,23 @@ std::vector<BestSetting> best_settings(std::span<const Observation> runs, double
 /// Least squares of ln value on 1, ln D and, with `by_size`, ln N: the coefficients in that order.
 std::vector<double> power_law_of(const std::vector<BestSetting>& cells, bool by_size,
                                  const std::vector<double>& weight) {
-  const Eigen::Index columns = by_size ? 3 : 2;
-  Eigen::MatrixXd rows(std::ssize(cells), columns);
-  Eigen::VectorXd value(std::ssize(cells));
+  const std::size_t columns = by_size ? 3 : 2;
+  std::vector<double> rows, value;
   std::set<double> sizes, counts;
-  for (Eigen::Index i = 0; i < rows.rows(); ++i) {
-    const BestSetting& cell = cells[static_cast<std::size_t>(i)];
-    const double root = std::sqrt(weight[static_cast<std::size_t>(i)]);
-    rows(i, 0) = root;
-    rows(i, 1) = root * cell.ln_D;
-    if (by_size) rows(i, 2) = root * cell.ln_N;
-    value[i] = root * cell.ln_value;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const BestSetting& cell = cells[i];
+    const double root = std::sqrt(weight[i]);
+    rows.insert(rows.end(), {root, root * cell.ln_D});
+    if (by_size) rows.push_back(root * cell.ln_N);
+    value.push_back(root * cell.ln_value);
     if (root == 0) continue;
     sizes.insert(cell.ln_N);
     counts.insert(cell.ln_D);
   }
   if (counts.size() < 2 || (by_size && sizes.size() < 2)) return std::vector<double>(3, std::nan(""));
-  const auto factor = rows.colPivHouseholderQr();
-  if (factor.rank() < columns) return std::vector<double>(3, std::nan(""));
-  const Eigen::VectorXd solution = factor.solve(value);
-  return {std::exp(solution[0]), solution[1], by_size ? solution[2] : 0};
+  const LeastSquares law = solve_least_squares(rows, columns, value);
+  if (law.rank < columns) return std::vector<double>(3, std::nan(""));
+  return {std::exp(law.solution[0]), law.solution[1], by_size ? law.solution[2] : 0};
 }
 
 LawFit setting_law(std::span<const Observation> runs, const char* name, double Observation::*setting,

@@ -1,8 +1,9 @@
 #include "sweeps/analysis/least_squares.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
+
+#include "sweeps/analysis/linear_algebra.h"
 
 namespace minichilla {
 namespace {
@@ -21,10 +22,10 @@ class Descent {
   LeastSquaresSolution from(std::vector<double> p) const {
     double value = objective(p), damping = 1e-3;
     for (int step = 0; step < kSteps && damping < 1e12; ++step) {
-      const auto [gradient, normal] = normal_equations(p);
+      const SymmetricSystem normal = normal_equations(p);
       bool better = false;
       while (!better && damping < 1e12) {
-        const std::vector<double> trial = moved(p, gradient, normal, damping);
+        const std::vector<double> trial = moved(p, normal, damping);
         const double trial_value = objective(trial);
         better = trial_value < value;
         damping = better ? std::max(damping / 8, 1e-12) : damping * 8;
@@ -51,42 +52,38 @@ class Descent {
     return std::isfinite(sum) ? sum : std::numeric_limits<double>::infinity();
   }
 
-  std::pair<Eigen::VectorXd, Eigen::MatrixXd> normal_equations(const std::vector<double>& p) const {
+  /// The residuals' derivatives on the left, on the right what they would have to make up for.
+  SymmetricSystem normal_equations(const std::vector<double>& p) const {
     const std::vector<double> r = residuals_at(problem_, p);
-    const auto n = std::ssize(r), k = std::ssize(free_);
-    Eigen::MatrixXd jacobian(n, k);
-    for (Eigen::Index j = 0; j < k; ++j) {
+    std::vector<std::vector<double>> slopes;
+    for (const std::size_t at : free_) {
       std::vector<double> up = p, down = p;
-      const std::size_t at = free_[static_cast<std::size_t>(j)];
       const double step = kDifference * std::max(1.0, std::fabs(p[at]));
       up[at] += step;
       down[at] -= step;
       const std::vector<double> high = residuals_at(problem_, up), low = residuals_at(problem_, down);
-      for (Eigen::Index i = 0; i < n; ++i) {
-        const auto index = static_cast<std::size_t>(i);
-        jacobian(i, j) = (high[index] - low[index]) / (2 * step);
-      }
+      std::vector<double>& slope = slopes.emplace_back(r.size());
+      for (std::size_t i = 0; i < r.size(); ++i) slope[i] = (high[i] - low[i]) / (2 * step);
     }
-    Eigen::VectorXd pull(n), trust(n);
-    for (Eigen::Index i = 0; i < n; ++i) {
-      const auto index = static_cast<std::size_t>(i);
-      const double size = std::fabs(r[index]);
-      trust[i] = weight(index) * (size <= problem_.delta ? 1 : problem_.delta / size);
-      pull[i] = trust[i] * r[index];
+    SymmetricSystem system(free_.size());
+    std::vector<double> row(free_.size());
+    for (std::size_t i = 0; i < r.size(); ++i) {
+      for (std::size_t j = 0; j < row.size(); ++j) row[j] = slopes[j][i];
+      const double size = std::fabs(r[i]);
+      system.add(row, -r[i], weight(i) * (size <= problem_.delta ? 1 : problem_.delta / size));
     }
-    return {jacobian.transpose() * pull, jacobian.transpose() * trust.asDiagonal() * jacobian};
+    return system;
   }
 
-  std::vector<double> moved(std::vector<double> p, const Eigen::VectorXd& gradient,
-                            const Eigen::MatrixXd& normal, double damping) const {
-    Eigen::MatrixXd matrix = normal;
-    matrix.diagonal() *= 1 + damping;
-    matrix.diagonal().array() += 1e-14 * normal.trace();
-    Eigen::VectorXd step = -matrix.ldlt().solve(gradient);
-    if (!step.allFinite()) return p;
-    const double longest = step.cwiseAbs().maxCoeff();
-    if (longest > kLongestStep) step *= kLongestStep / longest;
-    for (Eigen::Index j = 0; j < step.size(); ++j) p[free_[static_cast<std::size_t>(j)]] += step[j];
+  std::vector<double> moved(std::vector<double> p, SymmetricSystem system, double damping) const {
+    const double ridge = 1e-14 * system.trace();
+    for (std::size_t j = 0; j < free_.size(); ++j)
+      system.matrix(j, j) += damping * system.matrix(j, j) + ridge;
+    const SymmetricSystem::Vector solved = system.solve();
+    const std::span<const double> step(solved.data(), free_.size());
+    if (!all_finite(step)) return p;
+    const double scale = std::min(1.0, kLongestStep / largest_size(step));
+    for (std::size_t j = 0; j < step.size(); ++j) p[free_[j]] += scale * step[j];
     return p;
   }
 

@@ -1,10 +1,11 @@
 #include "sweeps/analysis/overtraining.h"
 
-#include <Eigen/Dense>
+#include <algorithm>
 #include <cmath>
 #include <set>
 
 #include "sweeps/analysis/law_bootstrap.h"
+#include "sweeps/analysis/linear_algebra.h"
 
 namespace minichilla {
 namespace {
@@ -19,29 +20,32 @@ struct OvertrainingPoint {
 };
 
 struct OvertrainingLaw {
-  Eigen::Vector3d terms;  ///< E, a, b
+  std::vector<double> terms;  ///< E, a, b
   double squares = std::numeric_limits<double>::infinity();
 };
 
 /// E, a, b at one eta, with the columns scaled to one at the centre; infinite squares where one is negative.
 OvertrainingLaw law_at(double eta, const std::vector<OvertrainingPoint>& points,
                        const std::vector<double>& weight) {
-  const auto n = std::ssize(points);
-  Eigen::MatrixXd columns(n, 3);
-  Eigen::VectorXd loss(n), root(n);
+  std::vector<double> rows, value;
   const double centre = points.front().ln_C;
-  for (Eigen::Index i = 0; i < n; ++i) {
-    const OvertrainingPoint& point = points[static_cast<std::size_t>(i)];
-    root[i] = std::sqrt(weight[static_cast<std::size_t>(i)]);
-    columns.row(i) << 1, std::exp(eta * (point.ln_M - point.ln_C + centre)),
-        std::exp(eta * (-point.ln_M - point.ln_C + centre));
-    loss[i] = point.loss;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const OvertrainingPoint& point = points[i];
+    const double root = std::sqrt(weight[i]);
+    rows.insert(rows.end(), {root, root * std::exp(eta * (point.ln_M - point.ln_C + centre)),
+                             root * std::exp(eta * (-point.ln_M - point.ln_C + centre))});
+    value.push_back(root * point.loss);
   }
   OvertrainingLaw law;
-  law.terms = (root.asDiagonal() * columns).colPivHouseholderQr().solve(root.asDiagonal() * loss);
-  if (!law.terms.allFinite() || law.terms.minCoeff() < 0) return law;
-  law.squares = (root.asDiagonal() * (columns * law.terms - loss)).squaredNorm();
-  law.terms.tail<2>() *= std::exp(eta * centre);
+  law.terms = solve_least_squares(rows, 3, value).solution;
+  if (!all_finite(law.terms) || *std::min_element(law.terms.begin(), law.terms.end()) < 0) return law;
+  law.squares = 0;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const double fitted =
+        law.terms[0] * rows[3 * i] + law.terms[1] * rows[3 * i + 1] + law.terms[2] * rows[3 * i + 2];
+    law.squares += (fitted - value[i]) * (fitted - value[i]);
+  }
+  for (const std::size_t term : {1, 2}) law.terms[term] *= std::exp(eta * centre);
   return law;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 namespace minichilla {
 namespace {
@@ -10,101 +11,116 @@ namespace {
 constexpr double kProjectionStep = 0.5;  ///< in an exponent
 constexpr double kSmallestStep = 1e-10;  ///< of the exponents: what is left is rounding
 
-Eigen::VectorXd as_vector(const std::vector<double>& values) {
-  return Eigen::VectorXd::Map(values.data(), std::ssize(values));
+using Terms = std::array<double, 3>;
+
+/// c'Gc − 2h'c.
+double value_of(const SymmetricSystem& normal, const Terms& c) {
+  double value = 0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (std::size_t j = 0; j < 3; ++j) value += c[i] * normal.matrix(i, j) * c[j];
+    value -= 2 * normal.right(i) * c[i];
+  }
+  return value;
+}
+
+/// The minimum over the terms in `set`, with the rest where they are in `terms`.
+Terms solved_for(const std::vector<std::size_t>& set, Terms terms, const SymmetricSystem& normal) {
+  SymmetricSystem part(set.size());
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    part.right(i) = normal.right(set[i]);
+    for (std::size_t j = 0; j < 3; ++j) part.right(i) -= normal.matrix(set[i], j) * terms[j];
+    for (std::size_t j = 0; j < set.size(); ++j) part.matrix(i, j) = normal.matrix(set[i], set[j]);
+  }
+  const SymmetricSystem::Vector solution = part.solve();
+  for (std::size_t i = 0; i < set.size(); ++i) terms[set[i]] = solution[i];
+  return terms;
 }
 
 /// Minimises c'Gc − 2h'c over c ≥ 0 with c[0] held at `fixed` where given: of all sets of terms that may be
 /// zero, the feasible solution with the lowest value.
-Eigen::Vector3d non_negative(const Eigen::Matrix3d& gram, const Eigen::Vector3d& right,
-                             const std::optional<double>& fixed) {
-  Eigen::Vector3d best = Eigen::Vector3d::Zero();
-  if (fixed) best[0] = *fixed;
-  double lowest = std::numeric_limits<double>::infinity();
-  for (int set = fixed ? 6 : 7; set >= 0; set -= fixed ? 2 : 1) {
-    std::array<int, 3> members{};
-    int count = 0;
-    for (int i = 0; i < 3; ++i) {
-      if (set & (1 << i)) members[static_cast<std::size_t>(count++)] = i;
+Terms non_negative(const SymmetricSystem& normal, const std::optional<double>& fixed) {
+  const Terms nothing{fixed.value_or(0), 0, 0};
+  Terms best = nothing;
+  double lowest = value_of(normal, nothing);
+  for (std::size_t bits = fixed ? 6 : 7; bits > 0; bits -= fixed ? 2 : 1) {
+    std::vector<std::size_t> set;
+    for (std::size_t i = 0; i < 3; ++i) {
+      if (bits & (std::size_t{1} << i)) set.push_back(i);
     }
-    Eigen::Vector3d candidate = Eigen::Vector3d::Zero();
-    if (fixed) candidate[0] = *fixed;
-    if (count > 0) {
-      Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, 0, 3, 3> part(count, count);
-      Eigen::Matrix<double, Eigen::Dynamic, 1, 0, 3, 1> side(count);
-      for (int i = 0; i < count; ++i) {
-        const int row = members[static_cast<std::size_t>(i)];
-        side[i] = right[row] - gram.row(row) * candidate;
-        for (int j = 0; j < count; ++j) part(i, j) = gram(row, members[static_cast<std::size_t>(j)]);
-      }
-      const auto solution = part.ldlt().solve(side).eval();
-      for (int i = 0; i < count; ++i) candidate[members[static_cast<std::size_t>(i)]] = solution[i];
-    }
-    if (!candidate.allFinite() || candidate.minCoeff() < 0) continue;
-    const double value = candidate.dot(gram * candidate) - 2 * right.dot(candidate);
+    const Terms candidate = solved_for(set, nothing, normal);
+    if (!all_finite(candidate) || *std::min_element(candidate.begin(), candidate.end()) < 0) continue;
+    const double value = value_of(normal, candidate);
     if (value < lowest) {
       lowest = value;
       best = candidate;
     }
-    if (set == (fixed ? 6 : 7)) break;  // no term wants to be negative: this is the minimum
+    if (bits == (fixed ? 6 : 7)) break;  // no term wants to be negative: this is the minimum
   }
   return best;
-}
-
-double condition_of(const Eigen::MatrixXd& jacobian) {
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(jacobian.transpose() * jacobian,
-                                                              Eigen::EigenvaluesOnly);
-  const auto& values = solver.eigenvalues();
-  return values[0] > 0 ? values[values.size() - 1] / values[0] : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace
 
 ProjectedSurface::ProjectedSurface(const SurfaceData& data, std::vector<double> weight,
                                    SurfaceConstraint constraint)
-    : x_(as_vector(data.x)),
-      y_(as_vector(data.y)),
-      loss_(as_vector(data.z).array().exp()),
-      weight_(as_vector(weight)),
+    : x_(data.x),
+      y_(data.y),
+      weight_(std::move(weight)),
       mean_x_(data.mean_x),
       mean_y_(data.mean_y),
-      constraint_(constraint) {}
+      constraint_(constraint) {
+  for (const double log_loss : data.z) loss_.push_back(std::exp(log_loss));
+}
 
-ProjectedSurface::Columns ProjectedSurface::columns(double alpha, double beta) const {
-  Columns columns(x_.size(), 3);
-  columns.col(0).setOnes();
-  columns.col(1) = (-alpha * x_).array().exp();
-  columns.col(2) = (-beta * y_).array().exp();
-  return columns;
+std::array<double, 3> ProjectedSurface::row(std::size_t i, double alpha, double beta) const {
+  return {1, std::exp(-alpha * x_[i]), std::exp(-beta * y_[i])};
 }
 
 Projection ProjectedSurface::at(double alpha, double beta) const {
-  const Columns phi = columns(alpha, beta);
-  const Columns weighted = weight_.asDiagonal() * phi;
+  std::vector<Terms> rows(x_.size());
+  SymmetricSystem normal(3);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    rows[i] = row(i, alpha, beta);
+    normal.add(rows[i], loss_[i], weight_[i]);
+  }
   Projection result;
   result.alpha = alpha;
   result.beta = beta;
-  result.terms = non_negative(phi.transpose() * weighted, weighted.transpose() * loss_, constraint_.E);
-  const Eigen::VectorXd residuals = loss_ - phi * result.terms;
-  result.residuals.assign(residuals.begin(), residuals.end());
-  result.squares = residuals.dot(weight_.asDiagonal() * residuals);
+  result.terms = non_negative(normal, constraint_.E);
+  const auto& [E, A, B] = result.terms;
+  result.residuals.resize(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const double residual = loss_[i] - E - A * rows[i][1] - B * rows[i][2];
+    result.residuals[i] = residual;
+    result.squares += weight_[i] * residual * residual;
+  }
   return result;
 }
 
 /// ∂L̂/∂(alpha, beta) with what E, A and B can make up for taken out (Kaufman's form of the Jacobian).
-Eigen::Matrix<double, Eigen::Dynamic, 2> ProjectedSurface::jacobian(const Projection& p) const {
-  const Columns phi = columns(p.alpha, p.beta);
-  Eigen::Matrix<double, Eigen::Dynamic, 2> slopes(x_.size(), 2);
-  slopes.col(0) = -p.terms[1] * x_.cwiseProduct(phi.col(1));
-  slopes.col(1) = -p.terms[2] * y_.cwiseProduct(phi.col(2));
-  std::vector<Eigen::Index> active;
-  for (Eigen::Index i = constraint_.E ? 1 : 0; i < 3; ++i) {
+ProjectedSurface::Slopes ProjectedSurface::jacobian(const Projection& p) const {
+  std::vector<std::size_t> active;
+  for (std::size_t i = constraint_.E ? 1 : 0; i < 3; ++i) {
     if (p.terms[i] > 0) active.push_back(i);
   }
-  const Eigen::MatrixXd basis = phi(Eigen::all, active);
-  const Eigen::MatrixXd weighted = weight_.asDiagonal() * basis;
-  const Eigen::MatrixXd gram = weighted.transpose() * basis;
-  return slopes - basis * gram.ldlt().solve(weighted.transpose() * slopes);
+  Slopes slopes(x_.size());
+  std::vector<double> basis(x_.size() * active.size());
+  std::array<SymmetricSystem, 2> made_up{SymmetricSystem(active.size()), SymmetricSystem(active.size())};
+  for (std::size_t i = 0; i < slopes.size(); ++i) {
+    const Terms phi = row(i, p.alpha, p.beta);
+    slopes[i] = {-p.terms[1] * x_[i] * phi[1], -p.terms[2] * y_[i] * phi[2]};
+    const std::span<double> in_use = std::span(basis).subspan(i * active.size(), active.size());
+    for (std::size_t j = 0; j < active.size(); ++j) in_use[j] = phi[active[j]];
+    for (std::size_t k = 0; k < 2; ++k) made_up[k].add(in_use, slopes[i][k], weight_[i]);
+  }
+  if (active.empty()) return slopes;
+  for (std::size_t k = 0; k < 2; ++k) {
+    const SymmetricSystem::Vector share = made_up[k].solve();
+    for (std::size_t i = 0; i < slopes.size(); ++i) {
+      for (std::size_t j = 0; j < active.size(); ++j) slopes[i][k] -= basis[i * active.size() + j] * share[j];
+    }
+  }
+  return slopes;
 }
 
 std::pair<double, double> ProjectedSurface::admitted(double alpha, double beta) const {
@@ -117,32 +133,35 @@ std::pair<double, double> ProjectedSurface::admitted(double alpha, double beta) 
 Projection ProjectedSurface::minimise(double alpha, double beta, int steps) const {
   std::tie(alpha, beta) = admitted(alpha, beta);
   Projection best = at(alpha, beta);
-  // The columns along which the constraint lets the exponents move.
-  Eigen::Matrix2d directions = Eigen::Matrix2d::Identity();
-  if (constraint_.alpha) directions.col(0).setZero();
-  if (constraint_.beta || constraint_.ratio) directions.col(1).setZero();
-  if (constraint_.ratio && !constraint_.alpha) directions(1, 0) = *constraint_.ratio;
+  // How far alpha and beta go with each of two steps: the constraint may hold one, or tie it to the other.
+  const std::array<double, 2> along_alpha{constraint_.alpha ? 0.0 : 1.0,
+                                          constraint_.alpha ? 0.0 : constraint_.ratio.value_or(0)};
+  const std::array<double, 2> along_beta{0, constraint_.beta || constraint_.ratio ? 0.0 : 1.0};
   double damping = 1e-3;
   for (int iteration = 0; iteration < steps && damping < 1e10; ++iteration) {
-    const Eigen::Matrix<double, Eigen::Dynamic, 2> slopes = jacobian(best) * directions;
-    const Eigen::Matrix<double, Eigen::Dynamic, 2> weighted = weight_.asDiagonal() * slopes;
-    const Eigen::Vector2d gradient = weighted.transpose() * as_vector(best.residuals);
-    const Eigen::Matrix2d normal = weighted.transpose() * slopes;
-    if (!(normal.trace() > 0)) break;
+    const Slopes slopes = jacobian(best);
+    SymmetricSystem normal(2);
+    for (std::size_t i = 0; i < slopes.size(); ++i) {
+      const auto& [to_alpha, to_beta] = slopes[i];
+      normal.add(std::array{to_alpha * along_alpha[0] + to_beta * along_alpha[1], to_beta * along_beta[1]},
+                 best.residuals[i], weight_[i]);
+    }
+    const double trace = normal.trace();
+    if (!(trace > 0)) break;
     bool better = false;
     while (!better && damping < 1e10) {
-      Eigen::Matrix2d matrix = normal;
-      matrix.diagonal() += damping * normal.diagonal();
-      matrix.diagonal().array() += 1e-14 * normal.trace();
-      Eigen::Vector2d step = directions * matrix.ldlt().solve(gradient);
-      const double largest = step.cwiseAbs().maxCoeff();
-      if (largest > kProjectionStep) step *= kProjectionStep / largest;
+      SymmetricSystem damped = normal;
+      for (const std::size_t j : {0, 1}) damped.matrix(j, j) += damping * normal.matrix(j, j) + 1e-14 * trace;
+      const SymmetricSystem::Vector solved = damped.solve();
+      std::array step{solved[0] * along_alpha[0], solved[0] * along_alpha[1] + solved[1] * along_beta[1]};
+      const double scale = std::min(1.0, kProjectionStep / largest_size(step));
+      for (double& part : step) part *= scale;
       const auto [trial_alpha, trial_beta] = admitted(best.alpha + step[0], best.beta + step[1]);
       Projection trial = at(trial_alpha, trial_beta);
       better = trial.squares < best.squares;
       if (better) best = std::move(trial);
       damping = better ? std::max(damping / 8, 1e-12) : damping * 8;
-      if (step.cwiseAbs().maxCoeff() < kSmallestStep) return best;
+      if (largest_size(step) < kSmallestStep) return best;
     }
   }
   return best;
@@ -181,17 +200,21 @@ ParametricFit::Surface ProjectedSurface::surface(const Projection& p) const {
 }
 
 double ProjectedSurface::condition_of_all(const Projection& p) const {
-  const Columns phi = columns(p.alpha, p.beta);
-  Eigen::MatrixXd jacobian(x_.size(), 5);
-  for (int i = 0; i < 3; ++i) jacobian.col(i) = p.terms[i] * phi.col(i);
-  // The logarithms of N and D as they are, not centred: that is how the five parameters are published.
-  jacobian.col(3) = -(x_.array() + mean_x_) * jacobian.col(1).array();
-  jacobian.col(4) = -(y_.array() + mean_y_) * jacobian.col(2).array();
-  return condition_of(weight_.cwiseSqrt().asDiagonal() * jacobian);
+  SymmetricSystem normal(5);
+  for (std::size_t i = 0; i < x_.size(); ++i) {
+    const Terms phi = row(i, p.alpha, p.beta);
+    const double A = p.terms[1] * phi[1], B = p.terms[2] * phi[2];
+    // The logarithms of N and D as they are, not centred: that is how the five parameters are published.
+    normal.add(std::array{p.terms[0], A, B, -(x_[i] + mean_x_) * A, -(y_[i] + mean_y_) * B}, 0, weight_[i]);
+  }
+  return normal.condition();
 }
 
 double ProjectedSurface::condition_of_exponents(const Projection& p) const {
-  return condition_of(weight_.cwiseSqrt().asDiagonal() * jacobian(p));
+  SymmetricSystem normal(2);
+  const Slopes slopes = jacobian(p);
+  for (std::size_t i = 0; i < slopes.size(); ++i) normal.add(slopes[i], 0, weight_[i]);
+  return normal.condition();
 }
 
 }  // namespace minichilla

@@ -1,9 +1,10 @@
 // The least-squares problem behind variable_projection.h: exponents outside, non-negative E, A and B inside.
 #pragma once
 
-#include <Eigen/Dense>
+#include <array>
 #include <vector>
 
+#include "sweeps/analysis/linear_algebra.h"
 #include "sweeps/analysis/surface_fit.h"
 
 namespace minichilla {
@@ -11,9 +12,9 @@ namespace minichilla {
 /// Values at one pair of exponents.
 struct Projection {
   double alpha = 0, beta = 0;
-  Eigen::Vector3d terms = Eigen::Vector3d::Zero();  ///< E, and A and B at the centre of the data
-  std::vector<double> residuals;                    ///< L − L̂
-  double squares = 0;                               ///< Σ weight·residual²
+  std::array<double, 3> terms{};  ///< E, and A and B at the centre of the data
+  std::vector<double> residuals;  ///< L − L̂
+  double squares = 0;             ///< Σ weight·residual²
 };
 
 class ProjectedSurface {
@@ -36,12 +37,13 @@ class ProjectedSurface {
   double condition_of_exponents(const Projection& projection) const;
 
  private:
-  using Columns = Eigen::Matrix<double, Eigen::Dynamic, 3>;
-  Columns columns(double alpha, double beta) const;
-  Eigen::Matrix<double, Eigen::Dynamic, 2> jacobian(const Projection& projection) const;
+  using Slopes = std::vector<std::array<double, 2>>;
+  /// What E, A and B are multiplied by at run i.
+  std::array<double, 3> row(std::size_t i, double alpha, double beta) const;
+  Slopes jacobian(const Projection& projection) const;
   std::pair<double, double> admitted(double alpha, double beta) const;
 
-  Eigen::VectorXd x_, y_, loss_, weight_;
+  std::vector<double> x_, y_, loss_, weight_;
   double mean_x_, mean_y_;
   SurfaceConstraint constraint_;
 };

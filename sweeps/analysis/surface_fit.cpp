@@ -1,16 +1,16 @@
 #include "sweeps/analysis/surface_fit.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
+
+#include "sweeps/analysis/linear_algebra.h"
 
 namespace minichilla {
 namespace {
 
-using Vector5 = Eigen::Matrix<double, 5, 1>;
-using Matrix5 = Eigen::Matrix<double, 5, 5>;
+using Matrix5 = std::array<SurfaceParameters, 5>;
 
-enum Index { kLnE, kLnA, kLnB, kAlpha, kBeta };
+enum Index : std::size_t { kLnE, kLnA, kLnB, kAlpha, kBeta };
 constexpr int kMaxIterations = 500;
 constexpr double kMaxStep = 2;       ///< in any parameter: they are logarithms and exponents
 constexpr double kReachOfLogs = 15;  ///< ln E, ln A and ln B are looked for within this of the losses
@@ -19,16 +19,16 @@ constexpr double kStartE =
     5;  ///< starts have no smaller E than e^−5 of it: in ln E there is no slope near zero
 
 struct Bounds {
-  Vector5 low, high;
+  SurfaceParameters low, high;
 };
 
 Bounds bounds_of(const SurfaceData& data) {
   const auto [smallest, largest] = std::minmax_element(data.z.begin(), data.z.end());
   Bounds bounds;
-  bounds.low << *smallest - kReachOfLogs, *smallest - kReachOfLogs, *smallest - kReachOfLogs,
-      kSmallestExponent, kSmallestExponent;
-  bounds.high << *largest + 1, *largest + kReachOfLogs, *largest + kReachOfLogs, kLargestExponent,
-      kLargestExponent;
+  bounds.low = {*smallest - kReachOfLogs, *smallest - kReachOfLogs, *smallest - kReachOfLogs,
+                kSmallestExponent, kSmallestExponent};
+  bounds.high = {*largest + 1, *largest + kReachOfLogs, *largest + kReachOfLogs, kLargestExponent,
+                 kLargestExponent};
   return bounds;
 }
 
@@ -37,7 +37,7 @@ struct Terms {
   double E, A, B, residual;
 };
 
-Terms terms_at(const SurfaceData& data, const Vector5& p, std::size_t i) {
+Terms terms_at(const SurfaceData& data, const SurfaceParameters& p, std::size_t i) {
   const double e = p[kLnE];
   const double a = p[kLnA] - p[kAlpha] * data.x[i];
   const double b = p[kLnB] - p[kBeta] * data.y[i];
@@ -56,7 +56,7 @@ double huber(double residual, double delta) {
   return size <= delta ? residual * residual / 2 : delta * (size - delta / 2);
 }
 
-double objective(const SurfaceData& data, double delta, const Vector5& p) {
+double objective(const SurfaceData& data, double delta, const SurfaceParameters& p) {
   double sum = 0;
   for (std::size_t i = 0; i < data.x.size(); ++i) {
     if (data.weight[i] > 0) sum += data.weight[i] * huber(terms_at(data, p, i).residual, delta);
@@ -67,59 +67,63 @@ double objective(const SurfaceData& data, double delta, const Vector5& p) {
 /// Derivatives of the objective in units of delta². `majoriser` is the Hessian of the quadratic that touches
 /// the objective from above (iteratively reweighted least squares): positive, and the metric of the damping.
 struct Derivatives {
-  Vector5 gradient = Vector5::Zero();
-  Matrix5 hessian = Matrix5::Zero(), majoriser = Matrix5::Zero();
+  SurfaceParameters gradient{};
+  Matrix5 hessian{}, majoriser{};
 };
 
-Derivatives derivatives(const SurfaceData& data, double delta, const Vector5& p) {
+Derivatives derivatives(const SurfaceData& data, double delta, const SurfaceParameters& p) {
   Derivatives result;
   for (std::size_t i = 0; i < data.x.size(); ++i) {
     const double weight = data.weight[i] / (delta * delta);
     if (weight == 0) continue;
     const Terms t = terms_at(data, p, i);
     const double x = data.x[i], y = data.y[i];
-    Vector5 slope;
-    slope << t.E, t.A, t.B, -t.A * x, -t.B * y;
+    const SurfaceParameters slope{t.E, t.A, t.B, -t.A * x, -t.B * y};
     const double size = std::fabs(t.residual);
     const double psi = weight * std::clamp(t.residual, -delta, delta);
-    result.gradient += psi * slope;
-    const Matrix5 outer = slope * slope.transpose();
-    result.majoriser += weight * (size <= delta ? 1.0 : delta / size) * outer;
+    const double trust = weight * (size <= delta ? 1.0 : delta / size);
+    const double curvature = (size <= delta ? weight : 0) - psi;
     // The Hessian of a log-sum-exp of linear terms: the mean of the terms' outer products minus that of their
     // mean.
-    result.hessian += ((size <= delta ? weight : 0) - psi) * outer;
-    result.hessian(kLnE, kLnE) += psi * t.E;
-    result.hessian(kLnA, kLnA) += psi * t.A;
-    result.hessian(kLnB, kLnB) += psi * t.B;
-    result.hessian(kAlpha, kAlpha) += psi * t.A * x * x;
-    result.hessian(kBeta, kBeta) += psi * t.B * y * y;
-    result.hessian(kLnA, kAlpha) -= psi * t.A * x;
-    result.hessian(kAlpha, kLnA) -= psi * t.A * x;
-    result.hessian(kLnB, kBeta) -= psi * t.B * y;
-    result.hessian(kBeta, kLnB) -= psi * t.B * y;
+    for (std::size_t row = 0; row < 5; ++row) {
+      result.gradient[row] += psi * slope[row];
+      for (std::size_t column = 0; column < 5; ++column) {
+        result.majoriser[row][column] += trust * slope[row] * slope[column];
+        result.hessian[row][column] += curvature * slope[row] * slope[column];
+      }
+    }
+    result.hessian[kLnE][kLnE] += psi * t.E;
+    result.hessian[kLnA][kLnA] += psi * t.A;
+    result.hessian[kLnB][kLnB] += psi * t.B;
+    result.hessian[kAlpha][kAlpha] += psi * t.A * x * x;
+    result.hessian[kBeta][kBeta] += psi * t.B * y * y;
+    result.hessian[kLnA][kAlpha] -= psi * t.A * x;
+    result.hessian[kAlpha][kLnA] -= psi * t.A * x;
+    result.hessian[kLnB][kBeta] -= psi * t.B * y;
+    result.hessian[kBeta][kLnB] -= psi * t.B * y;
   }
   return result;
 }
 
-/// A constraint as a linear map: the five parameters move along the columns of `directions`, and column j is
-/// stopped by the bounds of parameter `primary[j]`.
+/// A constraint as a linear map: the five parameters move along `directions`, and direction j is stopped by
+/// the bounds of parameter `primary[j]`.
 class FreeParameters {
  public:
   explicit FreeParameters(const SurfaceConstraint& constraint) : constraint_(constraint) {
-    for (int i = 0; i < 5; ++i) {
+    for (std::size_t i = 0; i < 5; ++i) {
       const bool fixed = (i == kLnE && constraint.E) || (i == kAlpha && constraint.alpha) ||
                          (i == kBeta && (constraint.beta || constraint.ratio));
       if (fixed) continue;
-      directions_.conservativeResize(5, directions_.cols() + 1);
-      directions_.rightCols<1>() = Vector5::Unit(i);
-      if (i == kAlpha && constraint.ratio) directions_(kBeta, directions_.cols() - 1) = *constraint.ratio;
+      SurfaceParameters& direction = directions_.emplace_back();
+      direction[i] = 1;
+      if (i == kAlpha && constraint.ratio) direction[kBeta] = *constraint.ratio;
       primary_.push_back(i);
     }
   }
 
   /// `p` inside the bounds and where the constraint wants it.
-  Vector5 admitted(Vector5 p, const Bounds& bounds) const {
-    p = p.cwiseMax(bounds.low).cwiseMin(bounds.high);
+  SurfaceParameters admitted(SurfaceParameters p, const Bounds& bounds) const {
+    for (std::size_t i = 0; i < 5; ++i) p[i] = std::clamp(p[i], bounds.low[i], bounds.high[i]);
     if (constraint_.E) p[kLnE] = std::max(std::log(*constraint_.E), bounds.low[kLnE]);
     if (constraint_.alpha) p[kAlpha] = *constraint_.alpha;
     if (constraint_.beta) p[kBeta] = *constraint_.beta;
@@ -127,41 +131,60 @@ class FreeParameters {
     return p;
   }
 
-  /// One damped Newton step, or nothing where the damped Hessian is not positive definite. Parameters that
-  /// sit on a bound and push outwards stay where they are.
-  std::optional<Vector5> damped_step(const Vector5& p, const Bounds& bounds, const Derivatives& d,
-                                     double damping) const {
-    ReducedVector gradient = directions_.transpose() * d.gradient;
-    const ReducedMatrix majoriser = directions_.transpose() * d.majoriser * directions_;
-    ReducedMatrix matrix = directions_.transpose() * d.hessian * directions_ + damping * majoriser;
-    matrix.diagonal().array() += 1e-12 * majoriser.trace() * std::min(damping, 1.0);
-    for (Eigen::Index j = 0; j < gradient.size(); ++j) {
-      const int i = primary_[static_cast<std::size_t>(j)];
+  /// `p` after one damped Newton step, or nothing where the damped Hessian is not positive definite.
+  /// Parameters that sit on a bound and push outwards stay where they are.
+  std::optional<SurfaceParameters> stepped(SurfaceParameters p, const Bounds& bounds, const Derivatives& d,
+                                           double damping) const {
+    SymmetricSystem system = reduced(d, damping);
+    for (std::size_t j = 0; j < system.size(); ++j) {
+      const std::size_t i = primary_[j];
       const bool outwards =
-          (p[i] <= bounds.low[i] && gradient[j] > 0) || (p[i] >= bounds.high[i] && gradient[j] < 0);
+          (p[i] <= bounds.low[i] && system.right(j) < 0) || (p[i] >= bounds.high[i] && system.right(j) > 0);
       if (!outwards) continue;
-      gradient[j] = 0;
-      matrix.row(j).setZero();
-      matrix.col(j).setZero();
-      matrix(j, j) = 1;
+      system.right(j) = 0;
+      for (std::size_t k = 0; k < system.size(); ++k)
+        system.matrix(j, k) = system.matrix(k, j) = j == k ? 1 : 0;
     }
-    const Eigen::LLT<ReducedMatrix> factor(matrix);
-    if (factor.info() != Eigen::Success) return std::nullopt;
-    Vector5 step = -(directions_ * factor.solve(gradient));
-    if (!step.allFinite()) return std::nullopt;
-    const double largest = step.cwiseAbs().maxCoeff();
-    if (largest > kMaxStep) step *= kMaxStep / largest;
-    return step;
+    const auto solved = system.solve_positive_definite();
+    if (!solved) return std::nullopt;
+    SurfaceParameters step{};
+    for (std::size_t j = 0; j < directions_.size(); ++j) {
+      for (std::size_t i = 0; i < 5; ++i) step[i] += directions_[j][i] * (*solved)[j];
+    }
+    if (!all_finite(step)) return std::nullopt;
+    const double scale = std::min(1.0, kMaxStep / largest_size(step));
+    for (std::size_t i = 0; i < 5; ++i) p[i] += scale * step[i];
+    return admitted(p, bounds);
   }
 
  private:
-  // Of at most five parameters: on the stack.
-  using Directions = Eigen::Matrix<double, 5, Eigen::Dynamic, Eigen::ColMajor, 5, 5>;
-  using ReducedMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor, 5, 5>;
-  using ReducedVector = Eigen::Matrix<double, Eigen::Dynamic, 1, Eigen::ColMajor, 5, 1>;
+  /// The damped Hessian and the descent, both along the directions.
+  SymmetricSystem reduced(const Derivatives& d, double damping) const {
+    const auto along = [](const SurfaceParameters& l, const Matrix5& matrix, const SurfaceParameters& r) {
+      double sum = 0;
+      for (std::size_t i = 0; i < 5; ++i) {
+        for (std::size_t j = 0; j < 5; ++j) sum += l[i] * matrix[i][j] * r[j];
+      }
+      return sum;
+    };
+    SymmetricSystem system(directions_.size());
+    double trace = 0;
+    for (std::size_t j = 0; j < directions_.size(); ++j) {
+      for (std::size_t i = 0; i < 5; ++i) system.right(j) -= directions_[j][i] * d.gradient[i];
+      for (std::size_t k = 0; k < directions_.size(); ++k) {
+        const double major = along(directions_[j], d.majoriser, directions_[k]);
+        system.matrix(j, k) = along(directions_[j], d.hessian, directions_[k]) + damping * major;
+        if (j == k) trace += major;
+      }
+    }
+    for (std::size_t j = 0; j < system.size(); ++j)
+      system.matrix(j, j) += 1e-12 * trace * std::min(damping, 1.0);
+    return system;
+  }
+
   SurfaceConstraint constraint_;
-  Directions directions_{5, 0};
-  std::vector<int> primary_;
+  std::vector<SurfaceParameters> directions_;
+  std::vector<std::size_t> primary_;
 };
 
 /// Columns exp(−exponent·x)/L of the relative least-squares problem, one per exponent.
@@ -177,28 +200,26 @@ std::vector<std::vector<double>> relative_columns(const std::vector<double>& x, 
 
 /// Non-negative E (unless it is given), A, B that minimise Σ weight·(L̂/L − 1)²; nothing when A or B would be
 /// zero.
-std::optional<Eigen::Vector3d> linear_terms(const SurfaceData& data, const std::vector<double>& one,
-                                            const std::vector<double>& a, const std::vector<double>& b,
-                                            const std::optional<double>& given_E) {
-  Eigen::Matrix3d normal = Eigen::Matrix3d::Zero();
-  Eigen::Vector3d right = Eigen::Vector3d::Zero();
-  for (std::size_t i = 0; i < one.size(); ++i) {
-    const Eigen::Vector3d row(one[i], a[i], b[i]);
-    normal += data.weight[i] * row * row.transpose();
-    right += data.weight[i] * row;
-  }
-  Eigen::Vector3d terms = normal.ldlt().solve(right);
+std::optional<std::array<double, 3>> linear_terms(const SurfaceData& data, const std::vector<double>& one,
+                                                  const std::vector<double>& a, const std::vector<double>& b,
+                                                  const std::optional<double>& given_E) {
+  SymmetricSystem normal(3);
+  for (std::size_t i = 0; i < one.size(); ++i) normal.add(std::array{one[i], a[i], b[i]}, 1, data.weight[i]);
+  const SymmetricSystem::Vector all = normal.solve();
+  std::array terms{all[0], all[1], all[2]};
   if (given_E || !(terms[0] > 0)) {
     terms[0] = given_E.value_or(0);
-    const Eigen::Vector2d rest = right.tail<2>() - terms[0] * normal.col(0).tail<2>();
-    terms.tail<2>() = normal.bottomRightCorner<2, 2>().ldlt().solve(rest);
+    SymmetricSystem rest(2);
+    for (const std::size_t i : {0, 1}) {
+      rest.right(i) = normal.right(i + 1) - terms[0] * normal.matrix(i + 1, 0);
+      for (const std::size_t j : {0, 1}) rest.matrix(i, j) = normal.matrix(i + 1, j + 1);
+    }
+    const SymmetricSystem::Vector two = rest.solve();
+    terms[1] = two[0];
+    terms[2] = two[1];
   }
-  if (!terms.allFinite() || terms[1] <= 0 || terms[2] <= 0) return std::nullopt;
+  if (!all_finite(terms) || terms[1] <= 0 || terms[2] <= 0) return std::nullopt;
   return terms;
-}
-
-Vector5 as_vector(const SurfaceParameters& parameters) {
-  return Vector5::Map(parameters.data());
 }
 
 }  // namespace
@@ -269,20 +290,19 @@ SurfaceSolution minimise_surface(const SurfaceData& data, double delta, const Su
                                  const SurfaceConstraint& constraint) {
   const Bounds bounds = bounds_of(data);
   const FreeParameters free(constraint);
-  Vector5 p = free.admitted(as_vector(start), bounds);
+  SurfaceParameters p = free.admitted(start, bounds);
   double value = objective(data, delta, p);
   double damping = 1;
   for (int iteration = 0; iteration < kMaxIterations && damping < 1e10; ++iteration) {
     const Derivatives d = derivatives(data, delta, p);
     bool better = false;
     while (!better && damping < 1e10) {
-      if (const auto step = free.damped_step(p, bounds, d, damping)) {
-        const Vector5 trial = free.admitted(p + *step, bounds);
-        const double trial_value = objective(data, delta, trial);
+      if (const auto trial = free.stepped(p, bounds, d, damping)) {
+        const double trial_value = objective(data, delta, *trial);
         better = trial_value < value;
         if (better) {
           const bool done = value - trial_value < 1e-15 * value;
-          p = trial;
+          p = *trial;
           value = trial_value;
           damping = done ? 1e10 : std::max(damping / 8, 1e-12);
         }
@@ -291,10 +311,10 @@ SurfaceSolution minimise_surface(const SurfaceData& data, double delta, const Su
     }
   }
   SurfaceSolution solution;
-  Vector5::Map(solution.parameters.data()) = p;
+  solution.parameters = p;
   solution.objective = value;
-  const auto at_bound = [&](int i) { return p[i] <= bounds.low[i] || p[i] >= bounds.high[i]; };
-  const auto is_zero = [&](int i) { return p[i] <= bounds.low[i] + kReachOfLogs - kZero; };
+  const auto at_bound = [&](std::size_t i) { return p[i] <= bounds.low[i] || p[i] >= bounds.high[i]; };
+  const auto is_zero = [&](std::size_t i) { return p[i] <= bounds.low[i] + kReachOfLogs - kZero; };
   solution.undetermined = at_bound(kAlpha) || at_bound(kBeta) || is_zero(kLnA) || is_zero(kLnB);
   solution.E_is_zero = is_zero(kLnE);
   return solution;
