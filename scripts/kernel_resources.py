@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Prints a Markdown table of each CUDA kernel: registers, shared memory, occupancy, stack and spills.
+"""Makes a Markdown table of each CUDA kernel: registers, shared memory, occupancy, stack and spills.
 
-usage: scripts/kernel_resources.py [ARCHITECTURE ...]      by default all; needs nvcc, c++filt and the build
+usage: scripts/kernel_resources.py [ARCHITECTURE ...]      needs nvcc, c++filt and the build
+
+Without architectures writes the table of all into docs/kernels.md, else prints that of these.
 
 Registers, static shared memory, stack and spills are ptxas's. Threads to a block and dynamic shared memory are those of
 the launches that build/release/tests/cuda/test_cuda_sm_80 makes (target test_cuda_sm_80); where they depend on the
-shape, the table has the least and the most. docs/kernels.md has its output.
+shape, the table has the least and the most.
 """
 import collections
 import os
@@ -14,6 +16,8 @@ import re
 import subprocess
 import sys
 import tempfile
+
+import doc_table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TESTS = ROOT / "build" / "release" / "tests" / "cuda" / "test_cuda_sm_80"
@@ -100,7 +104,7 @@ def extent(values):
 
 
 def row(source, short, resources, shapes):
-    """A line of the table; `resources` by architecture."""
+    """The cells of a line; `resources` by architecture."""
     static = max(found["shared"] for found in resources.values())
     columns = [source.stem, f"`{short}`", *(str(found["registers"]) for found in resources.values()),
                extent([threads for threads, _ in shapes]), extent([static + dynamic for _, dynamic in shapes])]
@@ -108,7 +112,7 @@ def row(source, short, resources, shapes):
         columns.append(extent([occupancy(LIMITS[a], found["registers"], threads, found["shared"] + dynamic)
                                for threads, dynamic in shapes]))
     columns.append(str(max(found["stack"] + found["spills"] for found in resources.values())))
-    return "| " + " | ".join(columns) + " |"
+    return columns
 
 
 def main():
@@ -118,14 +122,19 @@ def main():
     shapes = launches()
     heads = ["file", "kernel", *(f"sm_{a}: registers" for a in architectures), "threads", "shared bytes",
              *(f"sm_{a}: occupancy %" for a in architectures), "stack and spills"]
-    print("| " + " | ".join(heads) + " |\n|---|---|" + "---:|" * (len(heads) - 2))
+    rows = []
     for source in sorted((ROOT / "kernels" / "cuda").glob("*.cu")):
         kernels = compiled(source, architectures)
         names = readable(sorted({name for name, _ in kernels}))
         for name, short in sorted(names.items(), key=lambda item: item[1]):
             if short not in shapes:
                 sys.exit(f"kernel_resources.py: {source.name}: no test launches {short}")
-            print(row(source, short, {a: kernels[name, a] for a in architectures}, shapes[short]))
+            rows.append(row(source, short, {a: kernels[name, a] for a in architectures}, shapes[short]))
+    text = doc_table.table(heads, rows, 2)
+    if sys.argv[1:]:
+        print(text)
+    else:
+        doc_table.put("kernel_resources", text)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 #include "kernels/cuda/add_norm.h"
 
-#include <ptxrun_counters.h>
-
 #include "tests/cuda/device_array.h"
 #include "tests/cuda/real_types.h"
 #include "tests/kernels/random_arrays.h"
@@ -159,32 +157,6 @@ TYPED_TEST(CudaAddNorm, SumMayBeTheResidualAndDSumOutMayBeDSumIn) {
     EXPECT_EQ(d_in_place.sum, d_apart.sum);
     EXPECT_EQ(d_in_place.weight, d_apart.weight);
   }
-}
-
-/// Bytes of memory that the kernels whose names contain `part` moved, behind a perfect cache.
-double moved(const char* part) {
-  const ptxrun::Counters counts = ptxrun::read_counters(part);
-  EXPECT_EQ(counts.local_load_bytes + counts.local_store_bytes, 0u) << part;
-  return static_cast<double>(counts.global_load.unique_sectors + counts.global_store.unique_sectors) *
-         ptxrun::SECTOR_BYTES;
-}
-
-TYPED_TEST(CudaAddNorm, MovesWhatItMustAndLittleMore) {
-  if (!ptxrun::counters_available()) GTEST_SKIP() << "counts memory accesses under ptxrun";
-  const Inputs in = random_inputs<TypeParam>(64, 256, true);
-  const double matrix = 64 * 256 * sizeof(TypeParam), row_floats = 64 * 4, column_floats = 256 * 4;
-  ptxrun::reset_counters();
-  const auto norm = forward<TypeParam>(in);
-  EXPECT_LE(moved("add_norm"), 1.1 * (4 * matrix + 2 * row_floats + 2 * column_floats));
-  const ptxrun::Counters counts = ptxrun::read_counters("add_norm");
-  EXPECT_EQ(counts.global_load.bytes, 2 * matrix + 2 * 64 * column_floats) << "each value is loaded once";
-  EXPECT_EQ(counts.global_store.bytes, 2 * matrix + 2 * row_floats);
-  ptxrun::reset_counters();
-  backward<TypeParam>(in, norm);
-  // The two stages' partial sums are in what is moved, and not in what must be.
-  const double least = 4 * matrix + 2 * row_floats + (1 + 2 * 2) * column_floats;
-  const double all = moved("add_norm") + moved("add_partial_sums");
-  EXPECT_LE(all, 1.1 * least);
 }
 
 }  // namespace

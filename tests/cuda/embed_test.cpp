@@ -1,7 +1,5 @@
 #include "kernels/cuda/embed.h"
 
-#include <ptxrun_counters.h>
-
 #include <numeric>
 
 #include "kernels/cuda/sort_rows.h"
@@ -140,23 +138,6 @@ TYPED_TEST(CudaEmbed, GradientsOfFrequentTokensAgreeWithTheReference) {
     tokens.insert(tokens.end(), static_cast<std::size_t>(count), token);
   }
   check_backward<TypeParam>(1, static_cast<int>(tokens.size()), 16, 9, tokens);
-}
-
-TYPED_TEST(CudaEmbed, GradientsMoveTheirInputTwice) {
-  if (!ptxrun::counters_available()) GTEST_SKIP() << "counts memory accesses under ptxrun";
-  const int B = 4, T = 256, C = 64, V = 50;
-  const Tokens tokens = random_tokens(1024, V, 1);
-  ptxrun::reset_counters();
-  backward<TypeParam>(B, T, C, V, tokens, random_array(1024 * 64, 2));
-  const ptxrun::Counters counts = ptxrun::read_counters("");
-  const double moved =
-      static_cast<double>(counts.global_load.unique_sectors + counts.global_store.unique_sectors) *
-      ptxrun::SECTOR_BYTES;
-  const double matrix = 1024 * 64 * sizeof(TypeParam), tables = 2 * (50 + 256) * 64 * sizeof(float);
-  const double partials = 2 * 2 * (1024 / 64) * 64 * sizeof(float), sorting = 24 * 1024;
-  EXPECT_LE(moved, 2 * matrix + tables + partials + sorting);
-  EXPECT_EQ(counts.global_atomic.requests, 0u);
-  EXPECT_EQ(counts.local_load_bytes + counts.local_store_bytes, 0u);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "kernels/cuda/optimizer.h"
 
-#include <ptxrun_counters.h>
-
 #include <cstring>
 #include <memory>
 
@@ -129,21 +127,6 @@ TEST(CudaOptimizer, ANonFiniteStepLeavesEveryBit) {
   EXPECT_TRUE(same_bits(after.state.first_moment, before.first_moment));
   EXPECT_TRUE(same_bits(after.state.second_moment, before.second_moment));
   EXPECT_EQ(after.weights_bf16, FloatArray(33, -7.0f));
-}
-
-TEST(CudaOptimizer, AdamWMovesItsArraysOnce) {
-  if (!ptxrun::counters_available()) GTEST_SKIP() << "counts memory accesses under ptxrun";
-  const std::size_t size = 64 * 256;
-  ptxrun::reset_counters();
-  device_adamw(some_state(3), {0, 64 * 256}, random_array(size, 1),
-               {random_array(size, 2), random_array(size, 3), squares(random_array(size, 4))}, 0);
-  const ptxrun::Counters counts = ptxrun::read_counters("adamw_kernel");
-  // Four arrays are read, three and a bf16 copy written; the decay mask is 1/16 of a byte an element.
-  const double least = static_cast<double>(size * (7 * sizeof(float) + sizeof(__nv_bfloat16)));
-  const std::uint64_t sectors = counts.global_load.unique_sectors + counts.global_store.unique_sectors;
-  EXPECT_LE(static_cast<double>(sectors * ptxrun::SECTOR_BYTES), 1.01 * least);
-  EXPECT_EQ(counts.global_store.efficiency(), 1);
-  EXPECT_EQ(counts.local_load_bytes + counts.local_store_bytes, 0u);
 }
 
 /// The documented tree: the left subtree has the largest power of two of slots that leaves some for the right

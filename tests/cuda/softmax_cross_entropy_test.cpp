@@ -1,7 +1,5 @@
 #include "kernels/cuda/softmax_cross_entropy.h"
 
-#include <ptxrun_counters.h>
-
 #include "tests/cuda/device_array.h"
 #include "tests/cuda/real_types.h"
 #include "tests/kernels/random_arrays.h"
@@ -140,27 +138,6 @@ TYPED_TEST(CudaSoftmaxCrossEntropy, ANonFiniteLogitShowsInTheLoss) {
     const auto result = device_loss<TypeParam>({3, 300, 304}, logits, {0, 0, 0}, 1, false);
     EXPECT_TRUE(std::isfinite(result.losses[0]) && std::isfinite(result.losses[2]));
     EXPECT_FALSE(std::isfinite(result.losses[1])) << bad;
-  }
-}
-
-/// Bytes that the sectors hold, over the least.
-double over(std::uint64_t sectors, double least) {
-  return static_cast<double>(sectors * ptxrun::SECTOR_BYTES) / least;
-}
-
-/// For the gradient a row is read again, from a cache: it is what the block has just read.
-TYPED_TEST(CudaSoftmaxCrossEntropy, MovesItsLogitsOnce) {
-  if (!ptxrun::counters_available()) GTEST_SKIP() << "counts memory accesses under ptxrun";
-  const Shape shape{24, 1001, 1008};
-  const double logits = 24 * 1008 * sizeof(TypeParam), per_row = 24 * (sizeof(std::int32_t) + sizeof(float));
-  for (const int passes : {1, 2}) {
-    ptxrun::reset_counters();
-    device_loss<TypeParam>(shape, random_array(24 * 1001, 1), random_tokens(24, 1001, 2), 1, passes == 2);
-    const ptxrun::Counters counts = ptxrun::read_counters("softmax_cross_entropy");
-    const std::uint64_t moved = counts.global_load.unique_sectors + counts.global_store.unique_sectors;
-    EXPECT_LE(over(moved, passes * logits + per_row), 1.01);
-    EXPECT_LE(over(counts.global_load.sectors, passes * logits), 1.05) << "what the lanes ask for";
-    EXPECT_EQ(counts.local_load_bytes + counts.local_store_bytes, 0u);
   }
 }
 

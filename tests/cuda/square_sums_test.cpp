@@ -27,5 +27,18 @@ TEST(CudaSquareSums, EachBlockHasItsOwnSum) {
   }
 }
 
+TEST(CudaSquareSums, AnyAddressGivesTheSameBits) {
+  const std::size_t size = 4096 + 77;
+  const std::vector<float> gradient = random_array(size, 1);
+  std::vector<float> later(1);
+  later.insert(later.end(), gradient.begin(), gradient.end());
+  const DeviceArray<float> aligned(gradient), shifted(later);
+  const DeviceArray<double> expected(2), found(2);
+  const ElementRange range{0, static_cast<std::int64_t>(size)};
+  cuda::square_sums(nullptr, aligned.data(), range, expected.data());
+  cuda::square_sums(nullptr, shifted.data() + 1, range, found.data());
+  EXPECT_EQ(found.values(), expected.values());
+}
+
 }  // namespace
 }  // namespace minichilla

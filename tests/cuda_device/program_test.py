@@ -14,12 +14,12 @@ import time
 import unittest
 
 PROGRAM = os.environ["MINICHILLA_BINARY"]
-STEPS = int(os.environ.get("MINICHILLA_STEPS", "40"))
+STEPS = int(os.environ.get("MINICHILLA_STEPS", "20"))
 SKIPPED = 77
 RUN = """model: {n_layers: 2, d_model: 16, n_heads: 2, context_length: 16, attention: {pattern: [dense, banded], window: 5}}
 data: {corpus: corpus}
-train: {tokens: 5120, batch_tokens: 128, micro_batch: 4, checkpoint: {every: 4 steps},
-        evaluate: {every: 20 steps, tokens: 256}}
+train: {tokens: 2560, batch_tokens: 128, micro_batch: 4, checkpoint: {every: 4 steps},
+        evaluate: {every: 10 steps, tokens: 256}}
 """
 SWEEP = """model: {context_length: 16}
 data: {corpus: corpus}
@@ -139,9 +139,10 @@ class Program(unittest.TestCase):
         self.assertIn("warning: no room for the run: 24x8192", done.stdout)
 
     def test_recomputation_changes_no_bits(self):
-        self.train("kept", "cuda", "--set", "train.precision=bf16")
-        self.train("again", "cuda", "--set", "train.precision=bf16", "--set", "train.recompute=[norms, mlp]")
-        weights = [(self.folder / run / "checkpoints" / "40" / "model.safetensors").read_bytes()
+        settings = ["--set", "train.precision=bf16", "--set", "train.tokens=1280"]
+        self.train("kept", "cuda", *settings)
+        self.train("again", "cuda", *settings, "--set", "train.recompute=[norms, mlp]")
+        weights = [(self.folder / run / "checkpoints" / "10" / "model.safetensors").read_bytes()
                    for run in ("kept", "again")]
         self.assertEqual(*weights)
         self.assertEqual(self.result("kept")["run_id"], self.result("again")["run_id"])

@@ -1,9 +1,10 @@
 # ptxrun_executable(NAME SOURCES a.cu b.cpp... [LIBRARIES ...] [INCLUDE_DIRECTORIES ...] [DEFINITIONS ...]
-#                   [NVCC_FLAGS ...] [ARCH sm_80] [ALLOW_UNKNOWN])
+#                   [NVCC_FLAGS ...] [ARCH sm_80] [ALLOW_UNKNOWN] [UNOPTIMIZED a ...])
 # ptxrun_library(the same)
 #
 # An executable, or a static library, whose kernels run on the CPU. Include directories and definitions of LIBRARIES
-# reach nvcc too. Do not link CUDA::cudart, cuBLAS or NCCL into it: ptxrun stands in for them.
+# reach nvcc too. UNOPTIMIZED names sources, without .cu, whose translation takes longer to optimise than to run.
+# Do not link CUDA::cudart, cuBLAS or NCCL into it: ptxrun stands in for them.
 include_guard(GLOBAL)
 find_package(CUDAToolkit REQUIRED)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
@@ -39,7 +40,7 @@ function(ptxrun_library name)
 endfunction()
 
 function(ptxrun_sources name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "ALLOW_UNKNOWN" "ARCH" "SOURCES;LIBRARIES;INCLUDE_DIRECTORIES;DEFINITIONS;NVCC_FLAGS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "ALLOW_UNKNOWN" "ARCH" "SOURCES;LIBRARIES;INCLUDE_DIRECTORIES;DEFINITIONS;NVCC_FLAGS;UNOPTIMIZED")
     if(NOT arg_ARCH)
         set(arg_ARCH sm_80)
     endif()
@@ -71,8 +72,12 @@ function(ptxrun_sources name)
             COMMAND_EXPAND_LISTS VERBATIM)
         target_sources(${name} PRIVATE ${base}.o ${base}.ptx.cpp)
         set_source_files_properties(${base}.o PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+        set(optimize ${PTXRUN_OPTIMIZE})
+        if(stem IN_LIST arg_UNOPTIMIZED)
+            set(optimize -O0)
+        endif()
         set_source_files_properties(${base}.ptx.cpp PROPERTIES
-            COMPILE_OPTIONS "${PTXRUN_COMPILE_OPTIONS};${PTXRUN_OPTIMIZE};-w" INCLUDE_DIRECTORIES ${PTXRUN_DIR})
+            COMPILE_OPTIONS "${PTXRUN_COMPILE_OPTIONS};${optimize};-w" INCLUDE_DIRECTORIES ${PTXRUN_DIR})
     endforeach()
     target_include_directories(${name} PRIVATE ${arg_INCLUDE_DIRECTORIES})
     target_compile_definitions(${name} PRIVATE ${arg_DEFINITIONS})
