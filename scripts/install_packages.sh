@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build pkg-config ccache git       # to build
-  libdnnl-dev libhwy-dev                            # kernels: matrix products, SIMD
+  libhwy-dev                                        # kernels: SIMD
   libyaml-cpp-dev nlohmann-json3-dev libspdlog-dev  # configs, JSON, logs
   libsentencepiece-dev                              # subword tokens
   libcli11-dev libssl-dev libmuparser-dev           # command line, SHA-256, rules of a sweep

@@ -13,6 +13,8 @@ namespace {
 
 constexpr float kSmallWeight = 0.05f;
 constexpr int kSlots = 2;
+/// Where a band saves much: one sequence, whatever the shape's context. On the CPU, whose shapes are short.
+constexpr int kLongContext = 1024, kLongWindow = 128;
 
 }  // namespace
 
@@ -33,8 +35,20 @@ struct BenchOperations::Implementation {
 
   void allocate_lane(RandomArrays& random);
   std::size_t scratch_bytes() const;
-  AttentionShape attention_shape(bool banded) const {
-    return {B, T, H, C / H, banded ? AttentionPattern::banded(T / 4) : AttentionPattern::dense()};
+  struct NamedAttention {
+    const char* name;
+    AttentionShape shape;
+  };
+  std::vector<NamedAttention> attentions() const {
+    const int D = C / H;
+    std::vector<NamedAttention> named = {{"attention dense", {B, T, H, D, AttentionPattern::dense()}},
+                                         {"attention banded", {B, T, H, D, AttentionPattern::banded(T / 4)}}};
+    if (device.name() == "cpu") {
+      named.push_back({"attention T=1024", {1, kLongContext, H, D, AttentionPattern::dense()}});
+      named.push_back(
+          {"attention T=1024 W=128", {1, kLongContext, H, D, AttentionPattern::banded(kLongWindow)}});
+    }
+    return named;
   }
 
   using Work = std::function<void(Lane&, const LaneArrays&)>;
@@ -44,7 +58,7 @@ struct BenchOperations::Implementation {
   void add_norm();
   void add_linear(const char* name, int in, int out, Buffer LaneArrays::*x, Buffer LaneArrays::*y,
                   Buffer LaneArrays::*d_x, Buffer LaneArrays::*d_y, bool gelu_after, bool gelu_before);
-  void add_attention(const char* name, bool banded);
+  void add_attention(const char* name, const AttentionShape& shape);
   void add_classifier();
   /// On ranges of the flat arrays.
   void add_flat(const char* name, double bytes_each, std::function<void(Lane&, ElementRange)> work);
@@ -84,8 +98,7 @@ BenchOperations::Implementation::Implementation(Device& on, const BenchShape& sh
   add_norm();
   add_linear("linear qkv", C, 3 * C, &LaneArrays::x, &LaneArrays::qkv, &LaneArrays::out, &LaneArrays::d_qkv,
              false, false);
-  add_attention("attention dense", false);
-  add_attention("attention banded", true);
+  for (const auto& [name, attention] : attentions()) add_attention(name, attention);
   add_linear("linear projection", C, C, &LaneArrays::x, &LaneArrays::out, &LaneArrays::d_sum,
              &LaneArrays::d_normed, false, false);
   add_linear("linear expand, GELU", C, F, &LaneArrays::x, &LaneArrays::wide, &LaneArrays::out,
@@ -97,7 +110,8 @@ BenchOperations::Implementation::Implementation(Device& on, const BenchShape& sh
 }
 
 void BenchOperations::Implementation::allocate_lane(RandomArrays& random) {
-  const std::int64_t narrow = std::int64_t{M} * C, wide = std::int64_t{M} * F;
+  const std::int64_t rows = device.name() == "cpu" ? std::max(M, kLongContext) : M, narrow = rows * C,
+                     wide = std::int64_t{M} * F;
   LaneArrays& lane = lanes.emplace_back();
   lane.tokens = random.ids(M, V);
   lane.targets = random.ids(M, V);
@@ -109,7 +123,7 @@ void BenchOperations::Implementation::allocate_lane(RandomArrays& random) {
   for (Buffer* const array : {&lane.wide, &lane.wide_input, &lane.d_wide}) *array = random.activations(wide);
   lane.mean = random.floats(M);
   lane.rstd = random.floats(M);
-  lane.log_sum_exp = random.floats(std::int64_t{M} * H);
+  lane.log_sum_exp = random.floats(rows * H);
   lane.d_matrix = random.floats(std::max<std::int64_t>({V, F, T}) * C);
   lane.d_vector = random.floats(2 * std::max(F, std::max(3 * C, T * C)));
   lane.loss = device.allocate(sizeof(double));
@@ -119,8 +133,9 @@ void BenchOperations::Implementation::allocate_lane(RandomArrays& random) {
 std::size_t BenchOperations::Implementation::scratch_bytes() const {
   std::size_t most = std::max({ops.embed_backward_scratch(B, T, C, V), ops.add_norm_backward_scratch(M, C),
                                ops.classifier_scratch({M, C, V})});
-  for (const bool banded : {false, true})
-    most = std::max(most, ops.attention_scratch(attention_shape(banded)));
+  for (const NamedAttention& attention : attentions()) {
+    most = std::max(most, ops.attention_scratch(attention.shape));
+  }
   for (const LinearShape& shape : {LinearShape{M, C, 3 * C}, {M, C, C}, {M, C, F}, {M, F, C}}) {
     most = std::max(most, ops.linear_backward_scratch(shape));
   }
@@ -183,10 +198,9 @@ void BenchOperations::Implementation::add_linear(const char* name, int in, int o
   });
 }
 
-void BenchOperations::Implementation::add_attention(const char* name, bool banded) {
-  const AttentionShape shape = attention_shape(banded);
-  const double flops = 2.0 * 2 * B * C * static_cast<double>(shape.pattern.pairs(T));
-  const double row = 1.0 * M * C * a, statistic = 4.0 * M * H;
+void BenchOperations::Implementation::add_attention(const char* name, const AttentionShape& shape) {
+  const double flops = 2.0 * 2 * shape.B * C * static_cast<double>(shape.pattern.pairs(shape.T));
+  const double rows = 1.0 * shape.B * shape.T, row = rows * C * a, statistic = 4 * rows * H;
   add(name, "forward", flops, 4 * row + statistic, [=, this](Lane& lane, const LaneArrays& of) {
     ops.attention(lane, shape, of.qkv.as<Activation>(), of.out.as<Activation>(), of.log_sum_exp.as<float>(),
                   of.scratch.as<void>());

@@ -81,7 +81,7 @@ RunMemory run_memory(const RunConfig& config, int vocabulary, const Device& devi
            {"gradients", "gradients", model.gradients},
            {"moments", "moments", 2 * step.moment},
            {"activations", "activations", model.activations},
-           {"workspace", "workspace of the matrix library", device.workspace_bytes()},
+           {"workspace", "workspace of matrix products", device.workspace_bytes()},
            {"batch", "tokens of a batch", step.batch},
            {"evaluation", "evaluation tokens", 2 * evaluator.windows},
            {"rest", "loss sums, norm, state and decay mask",

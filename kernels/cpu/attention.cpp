@@ -17,23 +17,37 @@
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
 
-struct SoftmaxSums {
-  float top, total;
-};
-
-/// row[i] = exp(row[i] − top) for i in [begin, end) with top the maximum there, 0 in the rest of [0, width);
-/// `total` is their sum. width is a multiple of kLanes.
-HWY_INLINE SoftmaxSums exponentials(float* row, std::size_t begin, std::size_t end, std::size_t width) {
-  fill_outside(row, begin, end, width, -HUGE_VALF);
-  Floats top = splat(-HUGE_VALF);
-  for (std::size_t i = 0; i < width; i += kLanes) top = hn::Max(top, hn::LoadU(kFloat, row + i));
-  const float maximum = max_lanes(top);
-  const float total = sum_over(width, [&](auto access, std::size_t i) HWY_ATTR {
-    const Floats e = exp_bounded(hn::Sub(access.load(row + i), splat(maximum)));
-    access.store(e, row + i);
-    return e;
-  });
-  return {maximum, total};
+/// Of rows of scores, `stride` floats apart, each [0, width) with width a multiple of kLanes and −∞ where
+/// nothing is seen: the exponentials of the difference to the row's maximum in place, maxima and sums of
+/// exponentials in top and total (kRows).
+template <std::size_t kRows>
+HWY_INLINE void exponentials(float* rows, std::size_t stride, std::size_t width, float* top, float* total) {
+  Floats most[kRows], sums[kRows];
+  for (std::size_t r = 0; r < kRows; ++r) most[r] = splat(-HUGE_VALF), sums[r] = hn::Zero(kFloat);
+  for (std::size_t i = 0; i < width; i += kLanes) {
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r) {
+      most[r] = hn::Max(most[r], hn::LoadU(kFloat, rows + r * stride + i));
+    }
+  }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    top[r] = max_lanes(most[r]);
+    most[r] = splat(top[r]);
+  }
+  for (std::size_t i = 0; i < width; i += kLanes) {
+    Floats e[kRows];
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r) {
+      e[r] = hn::Sub(hn::LoadU(kFloat, rows + r * stride + i), most[r]);
+    }
+    exp_bounded(e);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r) {
+      hn::StoreU(e[r], kFloat, rows + r * stride + i);
+      sums[r] = hn::Add(sums[r], e[r]);
+    }
+  }
+  for (std::size_t r = 0; r < kRows; ++r) total[r] = sum_lanes(sums[r]);
 }
 
 /// One head of one sequence: q, k, v are (T, D) with rows `row` apart, out (T, D) with rows out_row apart.
@@ -55,13 +69,16 @@ void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, 
     const ScoreColumns columns = score_columns(pattern, begin, end);
     product(rows, columns.width, width, {q + static_cast<std::size_t>(begin) * row, row, 1},
             {keys_transposed + columns.first, layout.key_row}, Output::replace, scores, layout.key_row);
-    SoftmaxSums sums[kQueryBlock];
-    for (std::size_t i = 0; i < rows; ++i) {
-      const int query = begin + static_cast<int>(i);
-      const KeyRange seen = pattern.key_range(query, query + 1);
-      sums[i] =
-          exponentials(scores + i * layout.key_row, static_cast<std::size_t>(seen.begin) - columns.first,
-                       static_cast<std::size_t>(seen.end) - columns.first, columns.width);
+    mask_scores(pattern, begin, end, columns, scores, layout.key_row);
+    float top[kQueryBlock], total[kQueryBlock];
+    std::size_t done = 0;
+    for (; done + kRowsAtOnce <= rows; done += kRowsAtOnce) {
+      exponentials<kRowsAtOnce>(scores + done * layout.key_row, layout.key_row, columns.width, top + done,
+                                total + done);
+    }
+    for (; done < rows; ++done) {
+      exponentials<1>(scores + done * layout.key_row, layout.key_row, columns.width, top + done,
+                      total + done);
     }
     const std::size_t key = static_cast<std::size_t>(columns.keys.begin);
     float* block_out = out + static_cast<std::size_t>(begin) * out_row;
@@ -69,11 +86,11 @@ void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, 
             {scores + (key - columns.first), layout.key_row, 1}, {values + key * value_row, value_row},
             Output::replace, block_out, out_row);
     for (std::size_t i = 0; i < rows; ++i, block_out += out_row) {
-      const Floats share = splat(1 / sums[i].total);
+      const Floats share = splat(1 / total[i]);
       for_each_vector(width, [&](auto access, std::size_t d) HWY_ATTR {
         access.store(hn::Mul(share, access.load(block_out + d)), block_out + d);
       });
-      log_sum_exp[static_cast<std::size_t>(begin) + i] = sums[i].top + std::log(sums[i].total);
+      log_sum_exp[static_cast<std::size_t>(begin) + i] = top[i] + std::log(total[i]);
     }
   }
 }

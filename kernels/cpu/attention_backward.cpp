@@ -54,17 +54,25 @@ struct PackedHead {
   float *probabilities, *d_scores;             // (kQueryTile, key_row)
 };
 
-/// One row: from scores to probabilities and from d_probabilities to d_scores in the columns [begin, end);
-/// zeros in the rest of [0, width), a multiple of kLanes.
-HWY_INLINE void score_gradients(float* scores, float* d_scores, std::size_t begin, std::size_t end,
-                                std::size_t width, float log_sum_exp, float delta, float scale) {
-  fill_outside(scores, begin, end, width, -HUGE_VALF);
-  const Floats offset = splat(log_sum_exp), mean = splat(delta), factor = splat(scale);
+/// Rows, `stride` floats apart, of [0, width) with width a multiple of kLanes: from scores (−∞ where nothing
+/// is seen) to probabilities and from d_probabilities to d_scores; log_sum_exp, delta (kRows).
+template <std::size_t kRows>
+HWY_INLINE void score_gradients(float* scores, float* d_scores, std::size_t stride, std::size_t width,
+                                const float* log_sum_exp, const float* delta, float scale) {
+  const Floats factor = splat(scale);
   for (std::size_t i = 0; i < width; i += kLanes) {
-    const Floats p = exp_bounded(hn::Sub(hn::LoadU(kFloat, scores + i), offset));
-    hn::StoreU(p, kFloat, scores + i);
-    const Floats d_p = hn::LoadU(kFloat, d_scores + i);
-    hn::StoreU(hn::Mul(hn::Mul(p, factor), hn::Sub(d_p, mean)), kFloat, d_scores + i);
+    Floats p[kRows];
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r) {
+      p[r] = hn::Sub(hn::LoadU(kFloat, scores + r * stride + i), splat(log_sum_exp[r]));
+    }
+    exp_bounded(p);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r) {
+      float* const d = d_scores + r * stride + i;
+      hn::StoreU(p[r], kFloat, scores + r * stride + i);
+      hn::StoreU(hn::Mul(hn::Mul(p[r], factor), hn::Sub(hn::LoadU(kFloat, d), splat(delta[r]))), kFloat, d);
+    }
   }
 }
 
@@ -82,21 +90,28 @@ HWY_INLINE void backward_block(const HeadGradient& head, const PackedHead& packe
           {packed.keys_transposed + columns.first, key_row}, Output::replace, probabilities + shift, key_row);
   product(rows, columns.width, packed.width, {head.d_out + first_query * head.out_row, head.out_row, 1},
           {packed.values_transposed + columns.first, key_row}, Output::replace, d_scores + shift, key_row);
+  mask_scores(head.pattern, begin, end, columns, probabilities + shift, key_row);
+  float delta[kQueryBlock];
   for (std::size_t i = 0; i < rows; ++i) {
-    const int query = begin + static_cast<int>(i);
     const float* out = head.out + (first_query + i) * head.out_row;
     const float* d_out = head.d_out + (first_query + i) * head.out_row;
-    const float delta = sum_over(packed.width, [&](auto access, std::size_t d) HWY_ATTR {
+    delta[i] = sum_over(packed.width, [&](auto access, std::size_t d) HWY_ATTR {
       return hn::Mul(access.load(out + d), access.load(d_out + d));
     });
-    const KeyRange seen = head.pattern.key_range(query, query + 1);
-    float* p = probabilities + i * key_row;
-    float* d_s = d_scores + i * key_row;
-    score_gradients(p + shift, d_s + shift, static_cast<std::size_t>(seen.begin) - columns.first,
-                    static_cast<std::size_t>(seen.end) - columns.first, columns.width,
-                    head.log_sum_exp[first_query + i], delta, packed.scale);
-    fill_outside(p, shift, shift + columns.width, tile_columns.width, 0.0f);
-    fill_outside(d_s, shift, shift + columns.width, tile_columns.width, 0.0f);
+  }
+  const float* const log_sum_exp = head.log_sum_exp + first_query;
+  std::size_t done = 0;
+  for (; done + kRowsAtOnce <= rows; done += kRowsAtOnce) {
+    score_gradients<kRowsAtOnce>(probabilities + done * key_row + shift, d_scores + done * key_row + shift,
+                                 key_row, columns.width, log_sum_exp + done, delta + done, packed.scale);
+  }
+  for (; done < rows; ++done) {
+    score_gradients<1>(probabilities + done * key_row + shift, d_scores + done * key_row + shift, key_row,
+                       columns.width, log_sum_exp + done, delta + done, packed.scale);
+  }
+  for (std::size_t i = 0; i < rows; ++i) {
+    fill_outside(probabilities + i * key_row, shift, shift + columns.width, tile_columns.width, 0.0f);
+    fill_outside(d_scores + i * key_row, shift, shift + columns.width, tile_columns.width, 0.0f);
   }
   const std::size_t key = static_cast<std::size_t>(columns.keys.begin);
   product(rows, packed.width, static_cast<std::size_t>(columns.keys.end) - key,

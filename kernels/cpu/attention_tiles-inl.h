@@ -7,6 +7,7 @@
 #define MINICHILLA_KERNELS_CPU_ATTENTION_TILES_INL_H_
 #endif
 
+#include <cmath>
 #include <cstddef>
 
 #include "kernels/attention_pattern.h"
@@ -44,6 +45,20 @@ HWY_INLINE void fill_outside(float* row, std::size_t begin, std::size_t end, std
     i += kLanes;
   }
   for (; i < width; i += kLanes) hn::StoreU(v, kFloat, row + i);
+}
+
+/// Rows of scores whose exponentials are computed together.
+constexpr std::size_t kRowsAtOnce = 4;
+
+/// scores of the queries [begin, end), rows key_row apart, whose columns are `columns`: −∞ where a query sees
+/// no key.
+HWY_INLINE void mask_scores(const AttentionPattern& pattern, int begin, int end, const ScoreColumns& columns,
+                            float* scores, std::size_t key_row) {
+  for (int query = begin; query < end; ++query, scores += key_row) {
+    const KeyRange seen = pattern.key_range(query, query + 1);
+    fill_outside(scores, static_cast<std::size_t>(seen.begin) - columns.first,
+                 static_cast<std::size_t>(seen.end) - columns.first, columns.width, -HUGE_VALF);
+  }
 }
 
 }  // namespace minichilla::HWY_NAMESPACE

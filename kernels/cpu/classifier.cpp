@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "kernels/cpu/cpu_lane.h"
 #include "kernels/cpu/cpu_operations.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd_target.h"
@@ -60,42 +61,44 @@ namespace {
 
 HWY_EXPORT(cross_entropy_rows);
 
-/// Rows of logits in a chunk: 128 KB, but enough that reading and writing d_weight for each chunk costs
-/// little.
+/// Rows of logits in a chunk: weight is repacked and d_weight read and written once for each, which takes
+/// many rows to be little beside the products; but no more than 8 MB.
 int chunk_rows(ClassifierShape shape) {
-  return std::min(shape.M, std::max(64, 32768 / shape.V / 8 * 8));
+  return std::min(shape.M, std::max(64, std::min(512, (1 << 21) / shape.V / 8 * 8)));
 }
 
 /// Floats from row to row of logits: a cache line more than V needs, since rows a power of two apart compete
 /// for the same cache sets.
-int logits_row(ClassifierShape shape) {
-  return (shape.V + 15) / 16 * 16 + 16;
+std::size_t logits_row(ClassifierShape shape) {
+  return (static_cast<std::size_t>(shape.V) + 15) / 16 * 16 + 16;
 }
 
 }  // namespace
 
 std::size_t CpuOperations::classifier_scratch(ClassifierShape shape) const {
-  return static_cast<std::size_t>(chunk_rows(shape)) * static_cast<std::size_t>(logits_row(shape)) *
-         sizeof(float);
+  return static_cast<std::size_t>(chunk_rows(shape)) * logits_row(shape) * sizeof(float);
 }
 
-void CpuOperations::classifier(Lane&, ClassifierShape shape, const float* hidden, const float* weight,
+void CpuOperations::classifier(Lane& lane, ClassifierShape shape, const float* hidden, const float* weight,
                                const std::int32_t* targets, float loss_scale, double* loss_sum,
                                float* d_hidden, float* d_weight, float* scratch) const {
-  const int C = shape.C, V = shape.V, step = chunk_rows(shape), row = logits_row(shape);
-  for (int begin = 0; begin < shape.M; begin += step) {
-    const int rows = std::min(step, shape.M - begin);
-    const std::size_t first = static_cast<std::size_t>(begin) * static_cast<std::size_t>(C);
-    gemm(Transpose::no, Transpose::yes, rows, V, C, hidden + first, C, weight, C, Output::replace, scratch,
-         row);
-    *loss_sum += HWY_DYNAMIC_DISPATCH(cross_entropy_rows)(
-        static_cast<std::size_t>(rows), static_cast<std::size_t>(V), static_cast<std::size_t>(row), scratch,
-        targets + begin, loss_scale, d_hidden != nullptr);
+  const std::size_t M = static_cast<std::size_t>(shape.M), C = static_cast<std::size_t>(shape.C),
+                    V = static_cast<std::size_t>(shape.V), row = logits_row(shape),
+                    step = static_cast<std::size_t>(chunk_rows(shape));
+  float* const workspace = gemm_workspace(lane);
+  for (std::size_t begin = 0; begin < M; begin += step) {
+    const std::size_t rows = std::min(step, M - begin);
+    const float* x = hidden + begin * C;
+    gemm({Transpose::no, Transpose::yes, rows, V, C, x, C, weight, C, Output::replace, scratch, row},
+         workspace);
+    *loss_sum += HWY_DYNAMIC_DISPATCH(cross_entropy_rows)(rows, V, row, scratch, targets + begin, loss_scale,
+                                                          d_hidden != nullptr);
     if (d_hidden == nullptr) continue;
-    gemm(Transpose::no, Transpose::no, rows, C, V, scratch, row, weight, C, Output::replace, d_hidden + first,
-         C);
-    gemm(Transpose::yes, Transpose::no, V, C, rows, scratch, row, hidden + first, C, Output::add, d_weight,
-         C);
+    gemm({Transpose::no, Transpose::no, rows, C, V, scratch, row, weight, C, Output::replace,
+          d_hidden + begin * C, C},
+         workspace);
+    gemm({Transpose::yes, Transpose::no, V, C, rows, scratch, row, x, C, Output::add, d_weight, C},
+         workspace);
   }
 }
 

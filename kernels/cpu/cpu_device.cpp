@@ -1,5 +1,4 @@
-#include <dnnl.h>
-#include <omp.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstdint>
@@ -12,7 +11,9 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cpu/cpu_lane.h"
 #include "kernels/cpu/cpu_operations.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd_target.h"
 #include "kernels/device.h"
 #include "kernels/host_memory.h"
@@ -20,20 +21,20 @@
 namespace minichilla {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+constexpr std::size_t kAlignment = 64, kHugePage = std::size_t{1} << 21;
 
-/// While it lives, OpenMP (inside oneDNN) has one thread on the calling thread; OpenMP keeps that number per
-/// thread.
-class SingleThreadedOpenMp {
- public:
-  SingleThreadedOpenMp() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~SingleThreadedOpenMp() { omp_set_num_threads(before_); }
-  SingleThreadedOpenMp(const SingleThreadedOpenMp&) = delete;
-  SingleThreadedOpenMp& operator=(const SingleThreadedOpenMp&) = delete;
-
- private:
-  int before_;
-};
+template <std::size_t kBoundary>
+Buffer zeroed(std::size_t bytes) {
+  constexpr std::align_val_t boundary{kBoundary};
+  void* data = ::operator new(bytes, boundary);
+#ifdef MADV_HUGEPAGE
+  // Advice: a kernel that does not follow it is slower, no more. Before the first write, and only for pages
+  // that are ours altogether.
+  if (kBoundary == kHugePage) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  std::memset(data, 0, bytes);
+  return Buffer(data, bytes, [](void* p) { ::operator delete(p, boundary); });
+}
 
 class CpuDevice final : public Device {
  public:
@@ -45,6 +46,7 @@ class CpuDevice final : public Device {
   const Operations& operations() const override { return operations_; }
 
   Buffer allocate(std::size_t bytes) override;
+  std::size_t workspace_bytes() const override { return lanes_.size() * kGemmWorkspace * sizeof(float); }
   std::optional<std::uint64_t> free_memory() const override { return host_memory_available(); }
   void upload(void* device, const void* host, std::size_t bytes) override {
     std::memmove(device, host, bytes);
@@ -59,11 +61,6 @@ class CpuDevice final : public Device {
   std::string numerics() const override;
 
  private:
-  struct CpuLane : Lane {
-    using Lane::Lane;
-    std::exception_ptr failure;
-  };
-
   /// The body of lanes 1 and up: runs every round until told to stop.
   void serve(CpuLane& lane);
   /// Runs the lane's tasks of the current round.
@@ -88,7 +85,7 @@ class CpuDevice final : public Device {
 CpuDevice::CpuDevice(int lanes) {
   if (lanes < 1)
     throw std::invalid_argument("a CPU device needs at least one lane, got " + std::to_string(lanes));
-  for (int i = 0; i < lanes; ++i) lanes_.emplace_back(i);
+  for (int i = 0; i < lanes; ++i) lanes_.emplace_back(i, allocate(kGemmWorkspace * sizeof(float)));
   try {
     for (std::size_t i = 1; i < lanes_.size(); ++i) threads_.emplace_back([this, i] { serve(lanes_[i]); });
   } catch (...) {
@@ -110,9 +107,7 @@ void CpuDevice::stop_threads() {
 
 Buffer CpuDevice::allocate(std::size_t bytes) {
   if (bytes == 0) return Buffer();
-  void* data = ::operator new(bytes, kAlignment);
-  std::memset(data, 0, bytes);
-  return Buffer(data, bytes, [](void* p) { ::operator delete(p, kAlignment); });
+  return bytes < kHugePage ? zeroed<kAlignment>(bytes) : zeroed<kHugePage>(bytes);
 }
 
 void CpuDevice::for_each_task(int tasks, const std::function<void(Lane&, int)>& work) {
@@ -124,10 +119,7 @@ void CpuDevice::for_each_task(int tasks, const std::function<void(Lane&, int)>& 
   running_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
-  {
-    const SingleThreadedOpenMp single_threaded;
-    run_tasks(lanes_[0]);
-  }
+  run_tasks(lanes_[0]);
   for (int left; (left = running_.load(std::memory_order_acquire)) != 0;) running_.wait(left);
   in_round_.store(false);
   for (const CpuLane& lane : lanes_) {
@@ -136,7 +128,6 @@ void CpuDevice::for_each_task(int tasks, const std::function<void(Lane&, int)>& 
 }
 
 void CpuDevice::serve(CpuLane& lane) {
-  const SingleThreadedOpenMp single_threaded;
   for (std::uint32_t seen = 0;; ++seen) {
     round_.wait(seen, std::memory_order_acquire);
     if (stopping_) return;
@@ -157,40 +148,13 @@ void CpuDevice::run_tasks(CpuLane& lane) {
   }
 }
 
-/// The instruction set that oneDNN compiles its products for.
-std::string onednn_isa() {
-  switch (dnnl_get_effective_cpu_isa()) {
-    case dnnl_cpu_isa_sse41:
-      return "sse41";
-    case dnnl_cpu_isa_avx:
-      return "avx";
-    case dnnl_cpu_isa_avx2:
-      return "avx2";
-    case dnnl_cpu_isa_avx2_vnni:
-      return "avx2_vnni";
-    case dnnl_cpu_isa_avx512_core:
-      return "avx512_core";
-    case dnnl_cpu_isa_avx512_core_vnni:
-      return "avx512_core_vnni";
-    case dnnl_cpu_isa_avx512_core_bf16:
-      return "avx512_core_bf16";
-    case dnnl_cpu_isa_avx512_core_amx:
-      return "avx512_core_amx";
-    default:
-      return "isa" + std::to_string(static_cast<int>(dnnl_get_effective_cpu_isa()));
-  }
-}
-
 std::string CpuDevice::numerics() const {
 #ifdef __clang__
   const std::string compiler = "Clang " __clang_version__;
 #else
   const std::string compiler = "GCC " __VERSION__;
 #endif
-  const dnnl_version_t* version = dnnl_version();
-  return "cpu, " + simd_target_name() + ", oneDNN " + std::to_string(version->major) + "." +
-         std::to_string(version->minor) + "." + std::to_string(version->patch) + " " + onednn_isa() + ", " +
-         compiler;
+  return "cpu, " + simd_target_name() + ", " + compiler;
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Matrix products on the calling thread.
+// Matrix products on the calling thread, with Goto's blocks (Goto & van de Geijn 2008): panels of b that stay
+// in the first-level cache, blocks of a in the second, and tiles of c in registers.
 #pragma once
 
 #include <cstddef>
@@ -6,29 +7,55 @@
 
 namespace minichilla {
 
-/// The shapes for which one pass over k, its operands in the first-level cache, is enough. There a product in
-/// registers was measured to be 1.1 to 2 times as fast as oneDNN, which repacks both operands; beyond, oneDNN
-/// is level or ahead.
-struct SmallProducts {
-  static constexpr std::size_t kDepth = 96;
-  static constexpr std::size_t kNarrow = 32, kNarrowDepth = 320;
-  /// c (m,n) = op(a) (m,k) · op(b) (k,n): shape alone decides, so that results have the same bits everywhere.
-  static constexpr bool contain(bool transpose_a, std::int64_t n, std::int64_t k) {
-    const std::size_t columns = static_cast<std::size_t>(n), depth = static_cast<std::size_t>(k);
-    return depth <= kDepth || (!transpose_a && columns <= kNarrow && depth <= kNarrowDepth);
-  }
-};
-
 enum class Transpose : bool { no, yes };
 
 /// Whether a product replaces its output or adds to it.
 enum class Output : bool { replace, add };
 
 /// c (m,n) = or += op(a) (m,k) · op(b) (k,n), row-major with leading dimensions lda, ldb, ldc; op(x) is x or,
-/// with Transpose::yes, xᵀ (then a is stored as (k,m), b as (n,k)). c aliases neither a nor b. Throws
-/// std::runtime_error when the library refuses.
-void gemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-          const float* a, std::int64_t lda, const float* b, std::int64_t ldb, Output output, float* c,
-          std::int64_t ldc);
+/// with Transpose::yes, xᵀ (then a is stored as (k,m), b as (n,k)). c aliases neither a nor b.
+struct Product {
+  Transpose transpose_a, transpose_b;
+  std::size_t m, n, k;
+  const float* a;
+  std::size_t lda;
+  const float* b;
+  std::size_t ldb;
+  Output output;
+  float* c;
+  std::size_t ldc;
+};
+
+/// Rows [row, row + rows) and columns [column, column + columns) of c.
+struct ProductBlock {
+  std::size_t row, rows, column, columns;
+};
+
+/// What is to be done with each block of c as soon as it is complete, while it is in cache. Refers to a
+/// function object that outlives the product.
+class BlockDone {
+ public:
+  BlockDone() = default;
+  template <class Work>
+  explicit BlockDone(const Work& work)
+      : work_(&work),
+        call_([](const void* of, const ProductBlock& block) { (*static_cast<const Work*>(of))(block); }) {}
+  void operator()(const ProductBlock& block) const {
+    if (call_ != nullptr) call_(work_, block);
+  }
+
+ private:
+  const void* work_ = nullptr;
+  void (*call_)(const void*, const ProductBlock&) = nullptr;
+};
+
+/// Of a block: terms of a sum (a panel of b fills half of a first-level cache), rows of a, columns of b.
+constexpr std::size_t kGemmDepth = 256, kGemmRows = 96, kGemmColumns = 1024;
+/// Floats, 64-byte aligned, into which gemm repacks blocks of its operands.
+constexpr std::size_t kGemmWorkspace = kGemmDepth * (kGemmColumns + kGemmRows);
+
+/// Each element is the sum, in ascending order of k, of sums of at most kGemmDepth terms: its bits depend on
+/// k and on the instruction-set path alone. k ≥ 1.
+void gemm(const Product& product, float* workspace, BlockDone done = {});
 
 }  // namespace minichilla

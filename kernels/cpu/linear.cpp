@@ -1,10 +1,11 @@
-// Linear layers with bias and GELU. The element-wise work is done on blocks of rows while they are in cache.
+// Linear layers with bias and GELU. The element-wise work is done on blocks of a product while they are in
+// cache.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/linear.cpp"
 
-#include <algorithm>
 #include <cstddef>
 
+#include "kernels/cpu/cpu_lane.h"
 #include "kernels/cpu/cpu_operations.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd_target.h"
@@ -20,35 +21,54 @@ namespace minichilla::HWY_NAMESPACE {
 // without cancellation or overflow.
 constexpr float kGeluSlope = 2 * 0.79788456f, kGeluCubic = 0.044715f * kGeluSlope;
 
+/// Vectors that are worked on together; see exp_bounded.
+constexpr std::size_t kAtOnce = 2;
+
 struct Logistic {
   Floats value;       ///< σ(2z)
-  Floats complement;  ///< 1 − σ(2z)
+  Floats derivative;  ///< σ(2z)·(1 − σ(2z))
 };
 
-HWY_INLINE Logistic gelu_logistic(Floats u) {
-  const Floats z2 = hn::Mul(u, hn::MulAdd(splat(kGeluCubic), hn::Mul(u, u), splat(kGeluSlope)));
-  const Floats e = exp_bounded(hn::Or(z2, splat(-0.0f)));
-  const Floats larger = hn::Div(splat(1.0f), hn::Add(splat(1.0f), e));
-  const Floats smaller = hn::Mul(e, larger);
-  const auto negative = hn::Lt(u, hn::Zero(kFloat));
-  return {hn::IfThenElse(negative, smaller, larger), hn::IfThenElse(negative, larger, smaller)};
+/// Of kCount vectors u, step by step as in exp_bounded.
+template <std::size_t kCount>
+HWY_INLINE void gelu_logistic(const Floats (&u)[kCount], Logistic (&logistic)[kCount]) {
+  Floats e[kCount];
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const Floats z2 = hn::Mul(u[i], hn::MulAdd(splat(kGeluCubic), hn::Mul(u[i], u[i]), splat(kGeluSlope)));
+    e[i] = hn::Or(z2, splat(-0.0f));
+  }
+  exp_bounded(e);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const Floats larger = hn::Div(splat(1.0f), hn::Add(splat(1.0f), e[i]));
+    const Floats numerator = hn::IfThenElse(hn::Lt(u[i], hn::Zero(kFloat)), e[i], splat(1.0f));
+    logistic[i] = {hn::Mul(numerator, larger), hn::Mul(hn::Mul(e[i], larger), larger)};
+  }
 }
 
-HWY_INLINE Floats gelu(Floats u) {
-  return hn::Mul(u, gelu_logistic(u).value);
+template <std::size_t kCount>
+HWY_INLINE void gelu(Floats (&u)[kCount]) {
+  Logistic s[kCount];
+  gelu_logistic(u, s);
+  for (std::size_t i = 0; i < kCount; ++i) u[i] = hn::Mul(u[i], s[i].value);
 }
 
 /// σ + u·σ·(1 − σ)·d(2z)/du
-HWY_INLINE Floats gelu_derivative(Floats u) {
+template <std::size_t kCount>
+HWY_INLINE void gelu_derivative(Floats (&u)[kCount]) {
+  Logistic s[kCount];
   // Beyond ±16 σ is 0 or 1 to the last bit, while the last factor could overflow.
-  const Floats x = hn::Min(hn::Max(u, splat(-16)), splat(16));
-  const Logistic s = gelu_logistic(x);
-  const Floats slope = hn::MulAdd(hn::Mul(splat(3 * kGeluCubic), x), x, splat(kGeluSlope));
-  return hn::MulAdd(hn::Mul(x, s.value), hn::Mul(s.complement, slope), s.value);
+  for (std::size_t i = 0; i < kCount; ++i) u[i] = hn::Min(hn::Max(u[i], splat(-16)), splat(16));
+  gelu_logistic(u, s);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const Floats d_z2 = hn::MulAdd(hn::Mul(splat(3 * kGeluCubic), u[i]), u[i], splat(kGeluSlope));
+    u[i] = hn::MulAdd(hn::Mul(u[i], s[i].derivative), d_z2, s[i].value);
+  }
 }
 
-void add_bias(std::size_t rows, std::size_t columns, const float* bias, float* y) {
-  for (std::size_t m = 0; m < rows; ++m, y += columns) {
+// Blocks of matrices whose rows are `stride` floats apart.
+
+void add_bias(std::size_t rows, std::size_t columns, std::size_t stride, const float* bias, float* y) {
+  for (std::size_t m = 0; m < rows; ++m, y += stride) {
     for_each_vector(columns, [&](auto access, std::size_t c) HWY_ATTR {
       access.store(hn::Add(access.load(y + c), access.load(bias + c)), y + c);
     });
@@ -56,20 +76,52 @@ void add_bias(std::size_t rows, std::size_t columns, const float* bias, float* y
 }
 
 /// sum += bias; y = gelu(sum)
-void add_bias_gelu(std::size_t rows, std::size_t columns, const float* bias, float* sum, float* y) {
-  for (std::size_t m = 0; m < rows; ++m, sum += columns, y += columns) {
-    for_each_vector(columns, [&](auto access, std::size_t c) HWY_ATTR {
-      const Floats u = hn::Add(access.load(sum + c), access.load(bias + c));
-      access.store(u, sum + c);
-      access.store(gelu(u), y + c);
+template <std::size_t kCount, class Access>
+HWY_INLINE void add_bias_gelu_at(Access access, const float* bias, float* sum, float* y) {
+  Floats u[kCount];
+  for (std::size_t i = 0; i < kCount; ++i) {
+    u[i] = hn::Add(access.load(sum + i * kLanes), access.load(bias + i * kLanes));
+    access.store(u[i], sum + i * kLanes);
+  }
+  gelu(u);
+  for (std::size_t i = 0; i < kCount; ++i) access.store(u[i], y + i * kLanes);
+}
+
+void add_bias_gelu(std::size_t rows, std::size_t columns, std::size_t stride, const float* bias, float* sum,
+                   float* y) {
+  for (std::size_t m = 0; m < rows; ++m, sum += stride, y += stride) {
+    std::size_t c = 0;
+    for (; c + kAtOnce * kLanes <= columns; c += kAtOnce * kLanes) {
+      add_bias_gelu_at<kAtOnce>(Whole(), bias + c, sum + c, y + c);
+    }
+    for_each_vector(columns - c, [&](auto access, std::size_t i) HWY_ATTR {
+      add_bias_gelu_at<1>(access, bias + c + i, sum + c + i, y + c + i);
     });
   }
 }
 
-void multiply_gelu_derivative(std::size_t count, const float* gelu_input, float* d_x) {
-  for_each_vector(count, [&](auto access, std::size_t i) HWY_ATTR {
-    access.store(hn::Mul(access.load(d_x + i), gelu_derivative(access.load(gelu_input + i))), d_x + i);
-  });
+/// d_x *= gelu'(gelu_input)
+template <std::size_t kCount, class Access>
+HWY_INLINE void multiply_gelu_derivative_at(Access access, const float* gelu_input, float* d_x) {
+  Floats u[kCount];
+  for (std::size_t i = 0; i < kCount; ++i) u[i] = access.load(gelu_input + i * kLanes);
+  gelu_derivative(u);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    access.store(hn::Mul(access.load(d_x + i * kLanes), u[i]), d_x + i * kLanes);
+  }
+}
+
+void multiply_gelu_derivative(std::size_t rows, std::size_t columns, std::size_t stride,
+                              const float* gelu_input, float* d_x) {
+  for (std::size_t m = 0; m < rows; ++m, gelu_input += stride, d_x += stride) {
+    std::size_t c = 0;
+    for (; c + kAtOnce * kLanes <= columns; c += kAtOnce * kLanes) {
+      multiply_gelu_derivative_at<kAtOnce>(Whole(), gelu_input + c, d_x + c);
+    }
+    for_each_vector(columns - c, [&](auto access, std::size_t i) HWY_ATTR {
+      multiply_gelu_derivative_at<1>(access, gelu_input + c + i, d_x + c + i);
+    });
+  }
 }
 
 /// out (columns) += column sums of x (rows, columns). Four columns of vectors at a time hide the adder's
@@ -109,56 +161,53 @@ HWY_EXPORT(add_bias_gelu);
 HWY_EXPORT(multiply_gelu_derivative);
 HWY_EXPORT(add_column_sums);
 
-/// Rows that are worked on together: 128 KB of the matrix that is `columns` wide, but enough for a good
-/// product.
-int block_rows(int columns) {
-  return std::max(64, 32768 / columns / 8 * 8);
-}
-
-std::size_t offset(int row, int columns) {
-  return static_cast<std::size_t>(row) * static_cast<std::size_t>(columns);
-}
+struct Sizes {
+  explicit Sizes(LinearShape shape)
+      : M(static_cast<std::size_t>(shape.M)),
+        in(static_cast<std::size_t>(shape.in)),
+        out(static_cast<std::size_t>(shape.out)) {}
+  std::size_t M, in, out;
+};
 
 }  // namespace
 
-void CpuOperations::linear(Lane&, LinearShape shape, const float* x, const float* weight, const float* bias,
-                           float* y, float* gelu_input) const {
+void CpuOperations::linear(Lane& lane, LinearShape shape, const float* x, const float* weight,
+                           const float* bias, float* y, float* gelu_input) const {
+  const auto [M, in, out] = Sizes(shape);
   float* const sum = gelu_input != nullptr ? gelu_input : y;
-  const std::size_t columns = static_cast<std::size_t>(shape.out);
-  const int step = block_rows(shape.out);
-  for (int begin = 0; begin < shape.M; begin += step) {
-    const int rows = std::min(step, shape.M - begin);
-    float* block = sum + offset(begin, shape.out);
-    gemm(Transpose::no, Transpose::yes, rows, shape.out, shape.in, x + offset(begin, shape.in), shape.in,
-         weight, shape.in, Output::replace, block, shape.out);
+  const auto finish = [&, columns = out](const ProductBlock& block) {
+    const std::size_t at = block.row * columns + block.column;
     if (gelu_input != nullptr) {
       HWY_DYNAMIC_DISPATCH(add_bias_gelu)
-      (static_cast<std::size_t>(rows), columns, bias, block, y + offset(begin, shape.out));
+      (block.rows, block.columns, columns, bias + block.column, sum + at, y + at);
     } else {
-      HWY_DYNAMIC_DISPATCH(add_bias)(static_cast<std::size_t>(rows), columns, bias, block);
+      HWY_DYNAMIC_DISPATCH(add_bias)(block.rows, block.columns, columns, bias + block.column, y + at);
     }
-  }
+  };
+  gemm({Transpose::no, Transpose::yes, M, out, in, x, in, weight, in, Output::replace, sum, out},
+       gemm_workspace(lane), BlockDone(finish));
 }
 
-void CpuOperations::linear_backward(Lane&, LinearShape shape, const float* x, const float* weight,
+void CpuOperations::linear_backward(Lane& lane, LinearShape shape, const float* x, const float* weight,
                                     const float* d_y, const float* gelu_input, float* d_x, float* d_weight,
                                     float* d_bias) const {
-  const int step = block_rows(std::max(shape.in, shape.out));
-  for (int begin = 0; begin < shape.M; begin += step) {
-    const int rows = std::min(step, shape.M - begin);
-    const std::size_t count = offset(rows, shape.in);
-    const float* d_y_block = d_y + offset(begin, shape.out);
-    float* d_x_block = d_x + offset(begin, shape.in);
-    gemm(Transpose::no, Transpose::no, rows, shape.in, shape.out, d_y_block, shape.out, weight, shape.in,
-         Output::replace, d_x_block, shape.in);
+  const auto [M, in, out] = Sizes(shape);
+  const auto finish = [&, columns = in, d_y_columns = out](const ProductBlock& block) {
+    const std::size_t at = block.row * columns + block.column;
     if (gelu_input != nullptr) {
-      HWY_DYNAMIC_DISPATCH(multiply_gelu_derivative)(count, gelu_input + offset(begin, shape.in), d_x_block);
+      HWY_DYNAMIC_DISPATCH(multiply_gelu_derivative)
+      (block.rows, block.columns, columns, gelu_input + at, d_x + at);
     }
-    HWY_DYNAMIC_DISPATCH(add_column_sums)
-    (static_cast<std::size_t>(rows), static_cast<std::size_t>(shape.out), d_y_block, d_bias);
-  }
-  gemm(Transpose::yes, Transpose::no, shape.out, shape.in, shape.M, d_y, shape.out, x, shape.in, Output::add,
-       d_weight, shape.in);
+    // The product has just read these rows of d_y.
+    if (block.column == 0) {
+      HWY_DYNAMIC_DISPATCH(add_column_sums)
+      (block.rows, d_y_columns, d_y + block.row * d_y_columns, d_bias);
+    }
+  };
+  gemm({Transpose::no, Transpose::no, M, in, out, d_y, out, weight, in, Output::replace, d_x, in},
+       gemm_workspace(lane), BlockDone(finish));
+  gemm({Transpose::yes, Transpose::no, out, in, M, d_y, out, x, in, Output::add, d_weight, in},
+       gemm_workspace(lane));
 }
 
 }  // namespace minichilla

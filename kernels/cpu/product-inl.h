@@ -7,6 +7,7 @@
 #define MINICHILLA_KERNELS_CPU_PRODUCT_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 
 #include "kernels/cpu/gemm.h"
@@ -29,12 +30,12 @@ struct Panels {
 
 /// c (kRows, n) = or += a (kRows, k) · b (k, n), n ≤ kVectors·kLanes, all sums in registers; k in ascending
 /// order.
-template <int kRows, int kVectors>
+template <std::size_t kRows, int kVectors>
 HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output, float* c,
                              std::size_t c_row) {
   Floats sums[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 14
+  for (std::size_t i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::Zero(kFloat);
   }
@@ -43,17 +44,17 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v)
       row[v] = hn::LoadU(kFloat, b.data + static_cast<std::size_t>(v) * kLanes);
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      const Floats element = splat(a.data[static_cast<std::size_t>(i) * a.row]);
+#pragma GCC unroll 14
+    for (std::size_t i = 0; i < kRows; ++i) {
+      const Floats element = splat(a.data[i * a.row]);
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::MulAdd(element, row[v], sums[i][v]);
     }
   }
   const std::size_t last = static_cast<std::size_t>(kVectors - 1) * kLanes;
   const auto tail = hn::FirstN(kFloat, n - last);
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i, c += c_row) {
+#pragma GCC unroll 14
+  for (std::size_t i = 0; i < kRows; ++i, c += c_row) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       float* out = c + static_cast<std::size_t>(v) * kLanes;
@@ -71,42 +72,35 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
   }
 }
 
-/// All rows of a column block that is kVectors wide: tiles of kRows rows, then one of what is left.
-template <int kRows, int kVectors>
-HWY_INLINE void product_block(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b,
-                              Output output, float* c, std::size_t c_row) {
-  for (; m >= kRows; m -= kRows, a.data += kRows * a.row, c += kRows * c_row) {
+/// All rows of a column block that is kVectors wide: tiles of kRows rows, whose elements of a begin `step`
+/// floats apart, then of half as many.
+template <std::size_t kRows, int kVectors>
+HWY_INLINE void product_block(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, std::size_t step,
+                              Panels b, Output output, float* c, std::size_t c_row) {
+  for (; m >= kRows; m -= kRows, a.data += step, c += kRows * c_row) {
     product_tile<kRows, kVectors>(n, k, a, b, output, c, c_row);
   }
   if constexpr (kRows > 1) {
-    if (m != 0) product_block<kRows / 2, kVectors>(m, n, k, a, b, output, c, c_row);
+    constexpr std::size_t kHalf = kRows / 2;
+    if (m != 0) product_block<kHalf, kVectors>(m, n, k, a, kHalf * a.row, b, output, c, c_row);
   }
 }
 
 /// c (m,n) = or += a (m,k) · b (k,n). Each element is one sum over k in ascending order, whatever m and n
 /// are. Columns of b from n to the next multiple of kLanes are read and do not matter; nothing but c (m,n) is
-/// written.
-HWY_INLINE void product(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output,
-                        float* c, std::size_t c_row) {
+/// written. A template, so that it can be one function that its many callers call, instead of inlined into
+/// each.
+template <class = void>
+HWY_NOINLINE void product(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output,
+                          float* c, std::size_t c_row) {
+  constexpr std::size_t kWide = 2 * kLanes;
   std::size_t column = 0;
-  while (column < n) {
-    // Three vectors at a time; four that are left go as two and two.
-    const std::size_t left = n - column;
-    const std::size_t vectors = (left + kLanes - 1) / kLanes;
-    const Panels block{b.data + column, b.row};
-    float* out = c + column;
-    if (vectors == 1) {
-      product_block<8, 1>(m, left, k, a, block, output, out, c_row);
-      column = n;
-    } else if (vectors == 2 || vectors == 4) {
-      const std::size_t width = vectors == 2 ? left : 2 * kLanes;
-      product_block<4, 2>(m, width, k, a, block, output, out, c_row);
-      column += width;
-    } else {
-      const std::size_t width = vectors == 3 ? left : 3 * kLanes;
-      product_block<4, 3>(m, width, k, a, block, output, out, c_row);
-      column += width;
-    }
+  for (; column + kLanes < n; column += kWide) {
+    product_block<4, 2>(m, std::min(kWide, n - column), k, a, 4 * a.row, {b.data + column, b.row}, output,
+                        c + column, c_row);
+  }
+  if (column < n) {
+    product_block<8, 1>(m, n - column, k, a, 8 * a.row, {b.data + column, b.row}, output, c + column, c_row);
   }
 }
 

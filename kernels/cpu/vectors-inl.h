@@ -108,26 +108,43 @@ HWY_INLINE float sum_over(std::size_t n, const Term& term) {
   return sum_lanes(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
-/// exp(x) for x ≤ 88, within 2 units in the last place; 0 below −87, NaN for NaN. With x = n·ln 2 + r, |r| ≤
-/// ln 2 / 2: exp(x) = 2ⁿ·(1 + r + r²·q(r)), where q interpolates (eʳ − 1 − r) / r² at Chebyshev nodes
-/// (relative error 9e-9).
-HWY_INLINE Floats exp_bounded(Floats x) {
+/// Each x = exp(x) for x ≤ 88, within 2 units in the last place; 0 below −87, NaN for NaN. With x = n·ln 2 +
+/// r, |r| ≤ ln 2 / 2: exp(x) = 2ⁿ·(1 + r + r²·q(r)), where q interpolates (eʳ − 1 − r) / r² at Chebyshev
+/// nodes (relative error 9e-9). Step by step for several vectors: one alone waits for each result, and what
+/// comes after it is too far away for the processor to begin with.
+template <std::size_t kCount>
+HWY_INLINE void exp_bounded(Floats (&x)[kCount]) {
   const hn::RebindToSigned<FloatTag> integer;
   // Adding 1.5·2²³ rounds to an integer, which then sits in the lowest bits of the sum.
   const Floats rounder = splat(12582912.0f);
-  const Floats rounded = hn::MulAdd(x, splat(1.44269504f), rounder);
-  const Floats n = hn::Sub(rounded, rounder);
+  Floats rounded[kCount], r[kCount], square[kCount], low[kCount], q[kCount];
+  const auto each = [](const auto& step) HWY_ATTR {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kCount; ++i) step(i);
+  };
+  each([&](std::size_t i) HWY_ATTR { rounded[i] = hn::MulAdd(x[i], splat(1.44269504f), rounder); });
+  each([&](std::size_t i) HWY_ATTR { q[i] = hn::Sub(rounded[i], rounder); });
   // ln 2 in two parts, the first with so few bits that its product with n is exact.
-  Floats r = hn::NegMulAdd(n, splat(0.693359375f), x);
-  r = hn::NegMulAdd(n, splat(-2.12194440e-4f), r);
-  const Floats square = hn::Mul(r, r);
-  const Floats low = hn::MulAdd(splat(1.666657697e-1f), r, splat(0.5f));
-  const Floats high = hn::MulAdd(splat(8.363182805e-3f), r, splat(4.166655459e-2f));
-  const Floats q = hn::MulAdd(hn::MulAdd(splat(1.392618828e-3f), square, high), square, low);
-  const Floats fraction = hn::Add(hn::MulAdd(square, q, r), splat(1.0f));
-  const auto exponent =
-      hn::Add(hn::ShiftLeft<23>(hn::BitCast(integer, rounded)), hn::Set(integer, 127 << 23));
-  return hn::IfThenZeroElse(hn::Lt(x, splat(-87.0f)), hn::Mul(fraction, hn::BitCast(kFloat, exponent)));
+  each([&](std::size_t i) HWY_ATTR { r[i] = hn::NegMulAdd(q[i], splat(0.693359375f), x[i]); });
+  each([&](std::size_t i) HWY_ATTR { r[i] = hn::NegMulAdd(q[i], splat(-2.12194440e-4f), r[i]); });
+  each([&](std::size_t i) HWY_ATTR { square[i] = hn::Mul(r[i], r[i]); });
+  each([&](std::size_t i) HWY_ATTR { low[i] = hn::MulAdd(splat(1.666657697e-1f), r[i], splat(0.5f)); });
+  each([&](std::size_t i)
+           HWY_ATTR { q[i] = hn::MulAdd(splat(8.363182805e-3f), r[i], splat(4.166655459e-2f)); });
+  each([&](std::size_t i) HWY_ATTR { q[i] = hn::MulAdd(splat(1.392618828e-3f), square[i], q[i]); });
+  each([&](std::size_t i) HWY_ATTR { q[i] = hn::MulAdd(q[i], square[i], low[i]); });
+  each([&](std::size_t i) HWY_ATTR { q[i] = hn::Add(hn::MulAdd(square[i], q[i], r[i]), splat(1.0f)); });
+  each([&](std::size_t i) HWY_ATTR {
+    const auto exponent =
+        hn::Add(hn::ShiftLeft<23>(hn::BitCast(integer, rounded[i])), hn::Set(integer, 127 << 23));
+    x[i] = hn::IfThenZeroElse(hn::Lt(x[i], splat(-87.0f)), hn::Mul(q[i], hn::BitCast(kFloat, exponent)));
+  });
+}
+
+HWY_INLINE Floats exp_bounded(Floats x) {
+  Floats one[1] = {x};
+  exp_bounded(one);
+  return one[0];
 }
 
 }  // namespace minichilla::HWY_NAMESPACE

@@ -10,7 +10,14 @@ namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-class Gemm : public EveryTarget {};
+class Gemm : public EveryTarget {
+ protected:
+  FloatArray workspace_ = FloatArray(kGemmWorkspace, kNaN);
+};
+
+std::size_t size(int n) {
+  return static_cast<std::size_t>(n);
+}
 
 /// c += op(a)·op(b) in plain loops.
 template <class Real>
@@ -28,8 +35,9 @@ void add_product(bool turn_a, bool turn_b, int m, int n, int k, const std::vecto
   }
 }
 
-/// Shapes on both sides of every limit (k = 96, n = 32, k = 320), prime and tiny ones; rows are longer than
-/// needed, and what lies between them is NaN in the operands and must stay as it is in the result.
+/// Shapes on both sides of every limit (k of 256, m of 96, n of 64, 128 and 1024), prime and tiny ones; rows
+/// are longer than needed, and what lies between them is NaN in the operands and must stay as it is in the
+/// result.
 TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
   struct Shape {
     int m, n, k;
@@ -38,12 +46,11 @@ TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
                                 {5, 3, 2},
                                 {64, 48, 16},
                                 {13, 257, 24},
-                                {67, 16, 96},
-                                {31, 17, 97},
-                                {9, 32, 257},
-                                {10, 33, 257},
-                                {7, 24, 321},
-                                {257, 24, 120},
+                                {96, 64, 256},
+                                {97, 65, 257},
+                                {193, 130, 30},
+                                {5, 1027, 9},
+                                {100, 17, 515},
                                 {8, 8, 8},
                                 {23, 49, 95}}) {
     for (int form = 0; form < 8; ++form) {
@@ -69,10 +76,10 @@ TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
       DoubleArray exact = widen(naive);
       add_product(turn_a, turn_b, m, n, k, a, lda, b, ldb, naive, ldc);
       add_product(turn_a, turn_b, m, n, k, widen(a), lda, widen(b), ldb, exact, ldc);
-      on_lane([&](Lane&) {
-        gemm(turn_a ? Transpose::yes : Transpose::no, turn_b ? Transpose::yes : Transpose::no, m, n, k,
-             a.data(), lda, b.data(), ldb, add ? Output::add : Output::replace, actual.data(), ldc);
-      });
+      gemm({turn_a ? Transpose::yes : Transpose::no, turn_b ? Transpose::yes : Transpose::no, size(m),
+            size(n), size(k), a.data(), size(lda), b.data(), size(ldb), add ? Output::add : Output::replace,
+            actual.data(), size(ldc)},
+           workspace_.data());
       expect_accurate("product", actual, exact, naive);
       for (std::size_t i = 0; i < actual.size(); ++i) {
         if (static_cast<int>(i) % ldc >= n) {
@@ -81,6 +88,21 @@ TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
       }
     }
   }
+}
+
+/// Each block is handed on once, and complete: what is done with it then is not overwritten.
+TEST_P(Gemm, HandsOnEachBlockWhenItIsComplete) {
+  const std::size_t m = 200, n = 1100, k = 300;
+  const FloatArray a(m * k, 1.0f), b(k * n, 0.5f);
+  FloatArray c(m * n, 7.0f);
+  const auto negate = [&](const ProductBlock& block) {
+    for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
+      for (std::size_t j = block.column; j < block.column + block.columns; ++j) c[i * n + j] *= -1;
+    }
+  };
+  gemm({Transpose::no, Transpose::no, m, n, k, a.data(), k, b.data(), n, Output::replace, c.data(), n},
+       workspace_.data(), BlockDone(negate));
+  EXPECT_EQ(c, FloatArray(m * n, -150.0f));
 }
 
 MINICHILLA_ON_EVERY_TARGET(Gemm);

@@ -116,6 +116,8 @@ TEST(BenchOperations, CoverEachOperation) {
                                                {"linear qkv", 2},
                                                {"attention dense", 2},
                                                {"attention banded", 2},
+                                               {"attention T=1024", 2},
+                                               {"attention T=1024 W=128", 2},
                                                {"linear projection", 2},
                                                {"classifier", 2},
                                                {"linear expand, GELU", 2},
@@ -134,7 +136,7 @@ TEST(Bench, MeasuresEverythingWithAnyNumberOfLanes) {
     ASSERT_TRUE(figures.peak);
     EXPECT_GT(figures.peak->flops_per_s, 0);
     EXPECT_GT(figures.peak->bytes_per_s, 0);
-    EXPECT_EQ(figures.operations.size(), 21u);
+    EXPECT_EQ(figures.operations.size(), 25u);
     for (const OperationFigure& figure : figures.operations) {
       EXPECT_GT(figure.timing.best_s, 0) << figure.operation;
       EXPECT_TRUE(std::isfinite(figure.flops / figure.timing.best_s)) << figure.operation;
@@ -194,7 +196,7 @@ TEST(BenchCommand, WritesFiguresThatAreFiniteAndPositive) {
   for (const Json& measured : json["measured"]) {
     EXPECT_EQ(measured["device"], "cpu");
     for (const char* key : {"gflops_per_s", "gb_per_s"}) EXPECT_TRUE(positive(measured["peak"][key])) << key;
-    EXPECT_EQ(measured["operations"].size(), 21u);
+    EXPECT_EQ(measured["operations"].size(), 25u);
     for (const Json& operation : measured["operations"]) {
       SCOPED_TRACE(operation.dump());
       EXPECT_EQ(operation["shape"], "S");
@@ -220,7 +222,7 @@ TEST(BenchCommand, MeasuresWhatIsAskedFor) {
                                      "operations", "--seconds", "1e-6", "--json", "-"})
                       .output);
   ASSERT_EQ(json["measured"].size(), 1u);
-  EXPECT_EQ(json["measured"][0]["operations"].size(), 42u);
+  EXPECT_EQ(json["measured"][0]["operations"].size(), 50u);
   EXPECT_TRUE(json["measured"][0]["steps"].empty());
   EXPECT_TRUE(json["measured"][0]["peak"].is_null());
 }

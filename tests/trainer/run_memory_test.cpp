@@ -46,7 +46,8 @@ TEST_F(RunMemoryTest, IsWhatARunAllocatesToTheByte) {
         config.train.tokens = 2 * 128;
         CountingDevice device(make_cpu_device(lanes));
         EXPECT_EQ(train_on(device, config, std::to_string(run++)).kind, Outcome::Kind::done);
-        EXPECT_EQ(total(config, device), device.allocated) << lanes << " lanes, micro-batch " << micro_batch;
+        EXPECT_EQ(total(config, device), device.allocated + device.workspace_bytes())
+            << lanes << " lanes, micro-batch " << micro_batch;
       }
     }
   }
@@ -63,7 +64,8 @@ TEST_F(RunMemoryTest, PartsAreNamedAndAddUp) {
   EXPECT_EQ(bytes.at("gradients"), 3 * bytes.at("weights"));
   EXPECT_EQ(bytes.at("moments"), 2 * bytes.at("weights"));
   EXPECT_EQ(bytes.at("compute_weights"), 0u);
-  EXPECT_EQ(bytes.at("workspace"), 0u);
+  EXPECT_EQ(bytes.at("workspace"), device->workspace_bytes());
+  EXPECT_GT(bytes.at("workspace"), 0u);
   EXPECT_EQ(bytes.at("batch"), 2u * 128 * 4);
   EXPECT_EQ(bytes.at("evaluation"), 2u * 7 * 2 * 16 * 4)
       << "six batches of two windows, and one for the last";
@@ -72,13 +74,14 @@ TEST_F(RunMemoryTest, PartsAreNamedAndAddUp) {
 TEST_F(RunMemoryTest, RunsThatDoNotFitAreRefusedAndLeaveNothing) {
   CountingDevice device(make_cpu_device(2));
   const RunConfig config = tiny_config();
-  device.free = total(config, device) - 1;
+  const std::size_t needed = total(config, device);
+  device.free = needed - device.workspace_bytes() - 1;
   const std::string message = message_of<InputError>([&] { train_on(device, config); });
   EXPECT_THAT(
       message,
-      AllOf(HasSubstr("memory: found " + format_bytes(*device.free) + " free on cpu, expected the run's " +
-                      format_bytes(*device.free + 1) + ": "),
-            HasSubstr("activations"), HasSubstr("gradients"), HasSubstr("moments"),
+      AllOf(HasSubstr("memory: found " + format_bytes(needed - 1) + " free on cpu, expected the run's " +
+                      format_bytes(needed) + ": "),
+            HasSubstr("workspace of matrix products"), HasSubstr("activations"), HasSubstr("gradients"),
             HasSubstr("lower train.micro_batch (2), train.gradient_slots (3), --threads (2), "
                       "model.context_length (16)"),
             HasSubstr("train.recompute: [norms, mlp] saves "), Not(HasSubstr("bf16")), Not(HasSubstr("\n"))));
@@ -123,7 +126,7 @@ TEST_F(RunMemoryTest, MemoryThatIsTakenMeanwhileIsExplained) {
   const RunConfig config = tiny_config();
   CountingDevice device(make_cpu_device(1));
   device.free = 1 << 30;
-  device.limit = total(config, device) - 1;
+  device.limit = total(config, device) - device.workspace_bytes() - 1;
   const std::string message = message_of<std::runtime_error>([&] { train_on(device, config); });
   EXPECT_THAT(message, AllOf(HasSubstr("out of memory on cpu (1.0 GiB free now), expected the run's "),
                              HasSubstr("gradients"), HasSubstr("lower train.micro_batch (2)")));
