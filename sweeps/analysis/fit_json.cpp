@@ -112,8 +112,10 @@ EnvelopeFit read_envelope(const FitReader& in) {
 }
 
 json write(const Observation& run) {
-  return {{"run", run.run},   {"params", run.N},      {"tokens", run.D}, {"flops", run.C},
-          {"loss", run.loss}, {"budget", run.budget}, {"seed", run.seed}};
+  json out = {{"run", run.run},   {"params", run.N},      {"tokens", run.D}, {"flops", run.C},
+              {"loss", run.loss}, {"budget", run.budget}, {"seed", run.seed}};
+  if (run.weight != 1) out["weight"] = run.weight;
+  return out;
 }
 
 Observation read_observation(const FitReader& in) {
@@ -125,6 +127,7 @@ Observation read_observation(const FitReader& in) {
   run.loss = in.at("loss").number();
   run.budget = in.at("budget").number();
   run.seed = in.at("seed").whole();
+  if (in.has("weight")) run.weight = in.at("weight").number();
   return run;
 }
 

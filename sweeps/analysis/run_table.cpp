@@ -28,7 +28,7 @@ struct ExtraColumn {
 
 struct Columns {
   std::size_t N, D, loss;
-  std::optional<std::size_t> C, budget, run, seed;
+  std::optional<std::size_t> C, budget, run, seed, weight;
   std::vector<ExtraColumn> extra;
 };
 
@@ -89,6 +89,7 @@ Columns columns_of(const CsvTable& csv, const TableOptions& options) {
   columns.budget = finder.find("budget");
   columns.run = finder.find("run");
   columns.seed = finder.find("seed");
+  columns.weight = finder.find("weight");
   const std::pair<const char*, double Observation::*> extras[] = {
       {"unique_tokens", &Observation::unique_tokens},
       {"learning_rate", &Observation::learning_rate},
@@ -169,6 +170,7 @@ Observation observation_of(const CsvTable& csv, const CsvRow& row, const Columns
     if (run.budget < 0) csv.fail(row, *columns.budget, "a budget in FLOPs, or 0 or nothing for none");
   }
   if (columns.seed) run.seed = seed_of(csv, row, *columns.seed);
+  if (columns.weight) run.weight = csv.positive(row, *columns.weight);
   for (const ExtraColumn& column : columns.extra) run.*column.member = extra_number(csv, row, column);
   run.run = columns.run ? row.fields[*columns.run] : "line " + std::to_string(row.line);
   if (run.run.empty()) csv.fail(row, *columns.run, "the name of a run");
@@ -269,6 +271,7 @@ const std::vector<TableColumn>& table_columns() {
                                                    {{"budget", "group"}},
                                                    {{"run"}},
                                                    {{"seed"}},
+                                                   {{"weight"}},
                                                    {{"unique_tokens", "U"}},
                                                    {{"learning_rate", "lr"}},
                                                    {{"batch_tokens", "bs_tokens"}},

@@ -17,6 +17,7 @@ struct Observation {
   double budget = 0;  ///< IsoFLOP group: the nominal FLOPs; 0 when it belongs to none
   std::string run;
   std::int64_t seed = 0;
+  double weight = 1;  ///< of its loss in approach 2, as one over its variance
   // Zero where they are not known:
   double unique_tokens = 0;  ///< of the training text: D over it is the number of epochs
   double learning_rate = 0;  ///< peak
@@ -81,9 +82,9 @@ struct TableColumn {
 const std::vector<TableColumn>& table_columns();
 
 /// CSV with a header, `#` comment lines skipped: params|N, tokens|D, flops|C (6·N·D when absent), loss,
-/// optional group|budget, run, seed and more (see table_columns). Several rows with one `run` form a curve
-/// whose last row is the observation. Without a budget column, runs whose C lie close together form a budget
-/// (see assign_budgets). A table with a column loss_target has one row per run to that loss, with
+/// optional group|budget, run, seed, weight and more (see table_columns). Several rows with one `run` form a
+/// curve whose last row is the observation. Without a budget column, runs whose C lie close together form a
+/// budget (see assign_budgets). A table with a column loss_target has one row per run to that loss, with
 /// batch_tokens and steps. InputError names file, line, column, found and expected.
 RunTable read_csv_table(const std::filesystem::path& file, const TableOptions& options = {});
 /// The same of a file's content; `file` is for messages and the table's source.
