@@ -393,6 +393,7 @@ std::string fit_table(const Fit& fit) {
   std::string text = fit.source + ": " + std::to_string(fit.runs) + (fit.runs == 1 ? " run" : " runs");
   if (fit.largest_C > 0)
     text += ", " + format_count(fit.smallest_C) + " to " + format_count(fit.largest_C) + " FLOPs";
+  if (fit.flop_count != "given") text += ", counted as " + fit.flop_count;
   text += "\n" + exponents(fit) + surface(fit.parametric) + projections(fit) + minima(fit.isoflop) +
           other_readings(fit) + other_laws(fit) + held_out(fit) + accountings(fit);
   if (!fit.predictions.empty()) {

@@ -185,8 +185,9 @@ struct Accounting {
 
 struct Fit {
   std::string source;
-  TableOptions selection;  ///< what of the source was fitted
-  int dropped = 0;         ///< runs of highest loss that were left out
+  TableOptions selection;            ///< what of the source was fitted
+  int dropped = 0;                   ///< runs of highest loss that were left out
+  std::string flop_count = "given";  ///< see flop_count_names()
   int runs = 0;
   double smallest_C = 0, largest_C = 0;
   /// C of a run ÷ (6·N·D), geometric mean over the runs: small models spend attention FLOPs beside 6·N·D.

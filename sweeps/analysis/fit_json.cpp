@@ -1,5 +1,6 @@
 // to_json and fit_from_json of fit.h and predict.h: fit.json and predictions, as docs/fitting.md describes
 // them.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -366,6 +367,12 @@ void read_selection(const FitReader& in, Fit& fit) {
   fit.selection.columns = in.at("columns").list<std::pair<std::string, std::string>>(pair);
   fit.selection.every_row = in.at("every_row").flag();
   fit.dropped = in.at("drop_highest_loss").count();
+  if (!in.has("flops")) return;
+  fit.flop_count = in.at("flops").text();
+  const std::vector<std::string>& known = flop_count_names();
+  if (std::find(known.begin(), known.end(), fit.flop_count) == known.end()) {
+    in.at("flops").fail("given, 6nd, exact or hoffmann");
+  }
 }
 
 json write(const Verdict& verdict) {
@@ -437,7 +444,8 @@ json to_json(const Fit& fit) {
   out["selection"] = {{"where", fit.selection.where},
                       {"columns", fit.selection.columns},
                       {"every_row", fit.selection.every_row},
-                      {"drop_highest_loss", fit.dropped}};
+                      {"drop_highest_loss", fit.dropped},
+                      {"flops", fit.flop_count}};
   out["flops"] = {fit.smallest_C, fit.largest_C};
   out["flops_per_6nd"] = {{"mean", fit.flops_per_6nd},
                           {"intercept", fit.flops_trend.intercept},

@@ -330,6 +330,34 @@ void drop_highest_losses(RunTable& table, int count) {
                         format_number(limit) + " up");
 }
 
+const std::vector<std::string>& flop_count_names() {
+  static const std::vector<std::string> names = {"given", "6nd", "exact", "hoffmann"};
+  return names;
+}
+
+void count_flops(RunTable& table, const std::string& count) {
+  table.flop_count = count;
+  if (count == "given") return;
+  std::map<std::string, double> change;
+  for (Observation& run : table.runs) {
+    const double C = count == "6nd" ? 6 * run.N * run.D : count == "exact" ? run.C_exact : run.C_hoffmann;
+    if (!(C > 0)) {
+      throw InputError("--flops: found " + quote(count) + ", which the runs of " + table.source +
+                       " do not tell, expected 6nd, or a sweep folder");
+    }
+    change[run.run] = C / run.C;
+    run.C = C;
+    run.budget = 0;
+  }
+  for (Curve& curve : table.curves) {
+    const auto found = change.find(curve.run);
+    if (found == change.end()) continue;
+    for (CurvePoint& point : curve.points) point.C *= found->second;
+  }
+  table.budgets_planned = false;
+  assign_budgets(table.runs);
+}
+
 std::string runs_csv(const RunTable& table) {
   std::string text = "run,params,tokens,flops,loss,budget,seed\n";
   for (const Observation& run : table.runs) {

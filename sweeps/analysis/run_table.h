@@ -62,9 +62,10 @@ struct RunTable {
   std::vector<Curve> curves;
   std::vector<std::string> notes;  ///< what was left out, and why, one sentence each
   std::string loss_unit = "nats per token";
-  TableOptions selection;        ///< the rows and columns that were taken
-  int dropped = 0;               ///< runs that drop_highest_losses() left out
-  bool budgets_planned = false;  ///< budgets were given, by a plan or a column, not taken from C
+  TableOptions selection;            ///< the rows and columns that were taken
+  int dropped = 0;                   ///< runs that drop_highest_losses() left out
+  std::string flop_count = "given";  ///< one of flop_count_names()
+  bool budgets_planned = false;      ///< budgets were given, by a plan or a column, not taken from C
 };
 
 enum class ParameterCount { all, non_embedding };
@@ -94,6 +95,14 @@ RunTable parse_csv_table(const std::string& content, const std::string& file,
 /// Takes the `count` runs of highest loss out, with a note; their curves stay. InputError when no run would
 /// be left.
 void drop_highest_losses(RunTable& table, int count);
+
+/// How C may be counted: "given", "6nd", "exact" (multiply-adds asked for), "hoffmann" (full attention and
+/// embeddings).
+const std::vector<std::string>& flop_count_names();
+
+/// Counts the C of runs and curves in one of these ways. Budgets belong to the count that they were given in:
+/// with another one they are those of assign_budgets(). InputError when a run does not know the count.
+void count_flops(RunTable& table, const std::string& count);
 
 /// Gives runs without a budget one: runs with at least three sizes whose C follow each other within 3 %, and
 /// lie within 10 % in all, share their geometric mean, rounded to three digits. Others stay in none; where
