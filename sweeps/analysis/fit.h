@@ -83,6 +83,12 @@ struct IsoflopFit {
   std::vector<std::string> notes;
 };
 
+/// How the likelihood falls off on both sides of an estimate, everything else refitted.
+struct ProfileCurve {
+  std::vector<std::pair<double, double>> points;  ///< the value held, and the squared t value there
+  double at80 = 0, at95 = 0;                      ///< squared t values where the intervals end
+};
+
 /// The surface L(N, D) = E + A/N^alpha + B/D^beta, fitted by approach 3 (Huber loss on log L) or by variable
 /// projection (see variable_projection.h).
 struct ParametricFit {
@@ -105,6 +111,7 @@ struct ParametricFit {
   /// Profile likelihood intervals of E, alpha, beta and a by name; an end that the runs do not bound is
   /// infinite.
   std::map<std::string, Interval80And95> profile;
+  ProfileCurve profile_of_a;  ///< empty where `a` has no profile
   /// Of the normal equations in all five parameters, and in the two that variable projection looks for.
   double condition_number = 0, condition_number_projected = 0;
 };

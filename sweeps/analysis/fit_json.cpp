@@ -187,6 +187,11 @@ std::vector<std::pair<double, double>> curve_of_parabola(const IsoflopProfile& p
   return curve;
 }
 
+std::pair<double, double> read_point(const FitReader& in) {
+  const std::vector<double> v = in.numbers(2);
+  return {v[0], v[1]};
+}
+
 IsoflopProfile read_profile(const FitReader& in) {
   IsoflopProfile profile;
   profile.C = in.at("flops").number();
@@ -209,10 +214,7 @@ IsoflopProfile read_profile(const FitReader& in) {
   if (!in.has("curve")) {
     profile.curve = curve_of_parabola(profile);
   } else {
-    profile.curve = in.at("curve").list<std::pair<double, double>>([](const FitReader& point) {
-      const std::vector<double> v = point.numbers(2);
-      return std::pair{v[0], v[1]};
-    });
+    profile.curve = in.at("curve").list<std::pair<double, double>>(read_point);
   }
   return profile;
 }
@@ -269,6 +271,11 @@ json write(const ParametricFit& fit) {
     out["resamples"].push_back({one.E, one.A, one.B, one.alpha, one.beta});
   out["profile"] = json::object();
   for (const auto& [name, interval] : fit.profile) out["profile"][name] = write_open(interval);
+  if (!fit.profile_of_a.points.empty()) {
+    out["profile_of_a"] = {{"points", fit.profile_of_a.points},
+                           {"at80", fit.profile_of_a.at80},
+                           {"at95", fit.profile_of_a.at95}};
+  }
   if (fit.condition_number > 0 && std::isfinite(fit.condition_number + fit.condition_number_projected)) {
     out["condition_number"] = fit.condition_number;
     out["condition_number_projected"] = fit.condition_number_projected;
@@ -293,6 +300,11 @@ ParametricFit read_parametric(const FitReader& in) {
     for (const char* name : {"E", "alpha", "beta", "a"}) {
       if (profile.has(name)) fit.profile[name] = read_open(profile.at(name));
     }
+  }
+  if (in.has("profile_of_a")) {
+    const FitReader profile = in.at("profile_of_a");
+    fit.profile_of_a = {profile.at("points").list<std::pair<double, double>>(read_point),
+                        profile.at("at80").number(), profile.at("at95").number()};
   }
   if (in.has("condition_number")) {
     fit.condition_number = in.at("condition_number").number();
