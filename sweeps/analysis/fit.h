@@ -236,6 +236,7 @@ std::vector<Optimum> predict_for_tokens(const Fit& fit, double D);
 std::optional<bool> approaches_agree(const Fit& fit);
 
 nlohmann::json to_json(const Fit& fit);
+nlohmann::json to_json(const Estimate& estimate);
 nlohmann::json to_json(const std::vector<Optimum>& optima);
 /// InputError names the file and the key that is missing or wrong.
 Fit fit_from_json(const nlohmann::json& json, const std::string& file);

@@ -451,6 +451,10 @@ Optimum read_optimum(const FitReader& in) {
 
 }  // namespace
 
+json to_json(const Estimate& estimate) {
+  return write(estimate);
+}
+
 json to_json(const Fit& fit) {
   json out = {{"format", kFitFormat}, {"source", fit.source}, {"runs", fit.runs}};
   out["selection"] = {{"where", fit.selection.where},

@@ -75,6 +75,17 @@ enum class ParameterCount { all, non_embedding };
 /// Curves come from the evaluations on "val". InputError names the file that is missing or wrong.
 RunTable read_sweep_table(const std::filesystem::path& sweep, ParameterCount count);
 
+/// A run that may not have ended, of the tokens that its schedule is for.
+struct RunInProgress {
+  Curve curve;  ///< validation losses so far; with the end when it has ended
+  double end = 0;
+  bool ended = false;
+};
+
+/// The run of a folder. Its size is that of its result, else counted from its config with the vocabulary of
+/// its corpus. InputError names the file that is missing or wrong, or says that there is no evaluation yet.
+RunInProgress read_run_in_progress(const std::filesystem::path& folder, ParameterCount count);
+
 /// A column that the table of runs knows: the first name is the canonical one.
 struct TableColumn {
   std::vector<std::string> names;
