@@ -1,6 +1,7 @@
 // minichilla predict: what a fit, or a law fitted elsewhere, says about budgets, model sizes and token
 // counts.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -217,8 +218,10 @@ Hardware hardware_of(const PredictOptions& options) {
   return hardware;
 }
 
-std::string cost_table(const Hardware& hardware, const std::vector<double>& budgets) {
+std::string cost_table(const Hardware& hardware, std::vector<double> budgets) {
   TextTable table({{"C"}, {"PF-days"}, {"GPU-hours"}, {"kWh"}, {"price"}});
+  std::sort(budgets.begin(), budgets.end());
+  budgets.erase(std::unique(budgets.begin(), budgets.end()), budgets.end());
   for (const double C : budgets) {
     const TrainingCost cost = *training_cost(hardware, C);
     const auto cell = [](const std::optional<double>& value) { return value ? format_count(*value) : "-"; };

@@ -158,6 +158,10 @@ TEST_F(PredictCommand, AdjustsForInferenceAndTellsWhatTrainingCosts) {
   EXPECT_THAT(predicted(arguments),
               AllOf(HasSubstr("tokens of inference"), HasSubstr("8.02G"), HasSubstr("89.9 %"),
                     HasSubstr("GPU-hours"), HasSubstr("MFU of 0.5")));
+  const std::string allocated =
+      predicted({"--law", "hoffmann", "--flops", "1e21", "--allocation", "1G", "--gpu-flops", "1000T"});
+  EXPECT_EQ(allocated.find("1e21", allocated.find("GPU-hours")), allocated.rfind("1e21"))
+      << "one budget, one row";
   EXPECT_THAT(refusal({"--law", "hoffmann", "--flops", "1e21", "--watts", "700"}), HasSubstr("--gpu-flops"));
   EXPECT_THAT(refusal({"--law", "hoffmann", "--flops", "1e21", "--gpu-flops", "1T", "--mfu", "1.5"}),
               HasSubstr("--mfu"));
