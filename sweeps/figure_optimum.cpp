@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sweeps/analysis/published_laws.h"
 #include "sweeps/figure_script.h"
 #include "sweeps/figures.h"
 #include "sweeps/hoffmann.h"
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int kOptimumSamples = 48;
 constexpr const char* kHoffmannStyle = "lw 1.5 dt (8,5) lc rgb '#666666'";
+constexpr const char* kBesirogluStyle = "lw 1.5 dt (2,4) lc rgb '#666666'";
 constexpr double kReach = 10;  ///< lines end at so many times the largest budget
 
 /// Which of the two optima a figure shows.
@@ -134,21 +136,36 @@ void add_hoffmann(FigureScript& figure, const Fit& fit, const Quantity& quantity
   figure.plot(source + " using 1:2 with lines " + kHoffmannStyle + " notitle");
 }
 
+/// The surface that Besiroglu et al. fitted to the same runs.
+void add_besiroglu(FigureScript& figure, const Fit& fit, const Quantity& quantity, RangeFinder& range) {
+  const std::string source = figure.block(std::string("Besiroglu et al. 2024: C, ") + quantity.name);
+  const Fit law = fit_of_law(parse_law("besiroglu"));
+  for (const double C : budgets_drawn(fit)) {
+    for (const Optimum& optimum : predict(law, C)) {
+      figure.row({C, (optimum.*quantity.optimum).value});
+      range.add((optimum.*quantity.optimum).value);
+    }
+  }
+  figure.plot(source + " using 1:2 with lines " + kBesirogluStyle + " notitle");
+}
+
 bool has_minima(const Fit& fit) {
   const auto& profiles = fit.isoflop.profiles;
   return std::any_of(profiles.begin(), profiles.end(), [](const auto& profile) { return profile.used; });
 }
 
 std::string hoffmann_caption(double smallest_C) {
-  if (smallest_C >= kHoffmannSmallestBudget) return " Dashed: Hoffmann et al.'s approach 1.";
+  if (smallest_C >= kHoffmannSmallestBudget)
+    return " Dashed: Hoffmann et al.'s approach 1; dotted: Besiroglu et al.'s new fit to their runs.";
   char text[320];
-  std::snprintf(text, sizeof text,
-                " Dashed: Hoffmann et al.'s approach 1, slope 0.50 through their Table 3 (10⁹ parameters, "
-                "2.02×10¹⁰ tokens, "
-                "1.21×10²⁰ FLOPs), extended %.1f decades below their smallest budget: a comparison of slopes "
-                "on other data, "
-                "not a prediction for this text.",
-                std::log10(kHoffmannSmallestBudget / smallest_C));
+  std::snprintf(
+      text, sizeof text,
+      " Dashed: Hoffmann et al.'s approach 1, slope 0.50 through their Table 3 (10⁹ parameters, "
+      "2.02×10¹⁰ tokens, "
+      "1.21×10²⁰ FLOPs), extended %.1f decades below their smallest budget; dotted: Besiroglu et "
+      "al.'s new fit to the same runs. A comparison of slopes on other data, not a prediction for this "
+      "text.",
+      std::log10(kHoffmannSmallestBudget / smallest_C));
   return text;
 }
 
@@ -188,8 +205,8 @@ std::string hoffmann_entry(const Fit& fit, const Quantity& quantity) {
 
 /// The legend under the figure, lines in one column and points in the other.
 void add_legend(FigureScript& figure, const Fit& fit, const Quantity& quantity) {
-  figure.command("set bmargin at screen 0.285");
-  figure.command("set key at screen 0.54, screen 0.01 center bottom vertical maxrows 3 width -4");
+  figure.command("set bmargin at screen 0.33");
+  figure.command("set key at screen 0.54, screen 0.01 center bottom vertical maxrows 4 width -4");
   for (const Approach& approach : approaches_of(fit, quantity)) {
     const bool refused = !approach.refused->empty();
     figure.plot(std::string("keyentry with lines lw 2 lc rgb '#") + approach.colour + "' title 'Approach " +
@@ -203,6 +220,7 @@ void add_legend(FigureScript& figure, const Fit& fit, const Quantity& quantity) 
     figure.plot("keyentry with points pt 13 ps 1.3 lc rgb '#d55e00' title 'minima of the IsoFLOP curves'");
   }
   figure.plot("keyentry with " + hoffmann_entry(fit, quantity));
+  figure.plot(std::string("keyentry with lines ") + kBesirogluStyle + " title 'Besiroglu et al. 2024'");
 }
 
 Figure optimum_figure(const FigureInput& input, Figure result, const Quantity& quantity,
@@ -215,6 +233,7 @@ Figure optimum_figure(const FigureInput& input, Figure result, const Quantity& q
   FigureScript figure(result.name);
   RangeFinder range(true), bands(true);
   add_hoffmann(figure, fit, quantity, range);
+  add_besiroglu(figure, fit, quantity, range);
   add_frontier(figure, fit, quantity, range);
   for (const Approach& approach : approaches_of(fit, quantity)) {
     if (!approach.refused->empty()) continue;

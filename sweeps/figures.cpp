@@ -31,8 +31,9 @@ std::string params_axis(const FigureInput& input) {
 }
 
 std::vector<Figure> make_figures(const FigureInput& input) {
-  return {isoflop_figure(input), envelope_figure(input), surface_figure(input),
-          params_figure(input),  tokens_figure(input),   curves_figure(input)};
+  return {isoflop_figure(input),   envelope_figure(input), surface_figure(input),
+          residuals_figure(input), params_figure(input),   tokens_figure(input),
+          cloud_figure(input),     profile_figure(input),  curves_figure(input)};
 }
 
 namespace {

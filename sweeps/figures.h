@@ -29,11 +29,14 @@ struct Figure {
 Figure isoflop_figure(const FigureInput& input);
 Figure envelope_figure(const FigureInput& input);
 Figure surface_figure(const FigureInput& input);
-Figure params_figure(const FigureInput& input);  ///< N_opt against C
-Figure tokens_figure(const FigureInput& input);  ///< D_opt against C
+Figure residuals_figure(const FigureInput& input);  ///< of the surface, against C
+Figure params_figure(const FigureInput& input);     ///< N_opt against C
+Figure tokens_figure(const FigureInput& input);     ///< D_opt against C
+Figure cloud_figure(const FigureInput& input);      ///< bootstrap resamples of (alpha, beta)
+Figure profile_figure(const FigureInput& input);    ///< profile likelihood of a
 Figure curves_figure(const FigureInput& input);
 
-/// All six in the order of the page.
+/// All of them in the order of the page.
 std::vector<Figure> make_figures(const FigureInput& input);
 
 /// The budgets of the table's runs, ascending, without 0; every figure colours them by their rank in it.

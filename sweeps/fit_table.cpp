@@ -351,6 +351,35 @@ std::string allocation_table(const std::vector<Allocation>& allocations) {
   return indented(table.text());
 }
 
+std::string extrapolation_table(const Curve& curve, const std::optional<double>& found,
+                                const Extrapolation& extrapolation) {
+  std::string text = curve.run + ", " + format_count(curve.N) + " parameters: loss " +
+                     significant(extrapolation.from_loss) + " at " + format_count(extrapolation.from_D) +
+                     " tokens, " + format_fixed(100 * extrapolation.share, 0) + " % of its schedule\n";
+  std::vector<TextTable::Column> columns = {{"tokens"},  {"loss"},          {"80 %"},
+                                            {"95 %"},    {"held-out runs"}, {"their error"},
+                                            {"at most"}, {"", Align::left}};
+  TextTable table(columns);
+  for (const ScheduleEnd& end : extrapolation.ends) {
+    if (!end.refused.empty()) {
+      table.add({format_count(end.D), "-", "-", "-", "-", "-", "-", "refused: " + end.refused});
+      continue;
+    }
+    const bool own = &end == &extrapolation.ends.front();
+    table.add({format_count(end.D), significant(end.loss.value), interval80(end.loss, significant),
+               interval95(end.loss, significant),
+               end.checked > 0 ? std::to_string(end.checked) : "not checked",
+               end.checked > 0 ? percent(end.error).substr(1) : "-",
+               end.checked > 0 ? percent(end.worst).substr(1) : "-",
+               own && found ? "found " + significant(*found) : ""});
+  }
+  text += indented(table.text());
+  text += std::string("Learned from ") + std::to_string(extrapolation.finished) + " finished runs, by " +
+          (extrapolation.relation == "decline" ? "how fast the loss falls" : "their N and D") +
+          " at this share of their schedules; a longer run is one whose schedule ends there.\n";
+  return text + listed("", extrapolation.notes);
+}
+
 std::string predicted_bias_sentence(const IsoflopFit& fit) {
   if (!fit.predicted_bias_a) return "";
   const auto signed3 = [](double value) {
@@ -393,6 +422,7 @@ std::string fit_table(const Fit& fit) {
   std::string text = fit.source + ": " + std::to_string(fit.runs) + (fit.runs == 1 ? " run" : " runs");
   if (fit.largest_C > 0)
     text += ", " + format_count(fit.smallest_C) + " to " + format_count(fit.largest_C) + " FLOPs";
+  if (fit.flop_count != "given") text += ", counted as " + fit.flop_count;
   text += "\n" + exponents(fit) + surface(fit.parametric) + projections(fit) + minima(fit.isoflop) +
           other_readings(fit) + other_laws(fit) + held_out(fit) + accountings(fit);
   if (!fit.predictions.empty()) {

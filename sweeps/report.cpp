@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <regex>
 
+#include "sweeps/analysis/published_laws.h"
 #include "sweeps/fit_table.h"
 #include "sweeps/hoffmann.h"
 #include "sweeps/html.h"
@@ -102,11 +103,19 @@ std::string exponents(const Fit& fit) {
   const ParametricFit &plain = fit.variable_projection, &robust = fit.variable_projection_robust;
   exponent_row(table, "surface by variable projection", plain.refused, plain.a, plain.b, nullptr);
   exponent_row(table, "the same, robust", robust.refused, robust.a, robust.b, nullptr);
+  for (const auto& [name, law] : {std::pair{"Kaplan et al. 2020, published", "kaplan"},
+                                  {"Besiroglu et al. 2024, published", "besiroglu"},
+                                  {"Muennighoff et al. 2023, published", "muennighoff_c4"}}) {
+    const Fit published = fit_of_law(parse_law(law));
+    const bool surface = published.parametric.refused.empty();
+    exponent_row(table, name, "", surface ? published.parametric.a : published.isoflop.laws.a,
+                 surface ? published.parametric.b : published.isoflop.laws.b, nullptr);
+  }
   return section("exponents", "How model size and tokens should grow with compute") +
          "<p>N<sub>opt</sub> ∝ C<sup><i>a</i></sup> and D<sub>opt</sub> ∝ C<sup><i>b</i></sup>, with "
          "percentile intervals of "
          "the bootstrap. The last two columns are what Hoffmann et al. (2022, Table 2) found by the same "
-         "approach.</p>\n" +
+         "approach, the last three rows what others found on their text.</p>\n" +
          table.html();
 }
 

@@ -173,6 +173,8 @@ ReportInput read_sweep(const fs::path& sweep, const fs::path& fit_file,
   const bool fitted = fs::exists(fit_file);
   if (fitted) report.fit = read_fit(fit_file);
   read_sweep_for(sweep, report);
+  drop_highest_losses(report.table, report.fit.dropped);
+  count_flops(report.table, report.fit.flop_count);
   require_runs(sweep, report.table);
   if (fitted) {
     warn_when_stale(fit_command, report);
@@ -194,6 +196,7 @@ ReportInput read_table(const fs::path& table, const fs::path& fit_file,
   if (!fit_file.empty()) report.fit = read_fit(fit_file);
   report.table = read_csv_table(table, report.fit.selection);
   drop_highest_losses(report.table, report.fit.dropped);
+  count_flops(report.table, report.fit.flop_count);
   require_runs(table, report.table);
   if (fit_file.empty()) {
     fit_with_defaults(fit_command, on_progress, report);

@@ -82,6 +82,11 @@ double percentile(std::span<const double> sorted, double fraction) {
   return std::lerp(sorted[below], sorted[below + 1], position - static_cast<double>(below));
 }
 
+double t_quantile(double z, int degrees) {
+  const double n = std::max(degrees, 1);
+  return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * std::pow(z, 3) + 3 * z) / (96 * n * n);
+}
+
 std::optional<Interval80And95> interval_of(std::vector<double> samples, int resamples) {
   std::erase_if(samples, [](double value) { return !std::isfinite(value); });
   if (samples.empty() || 2 * samples.size() < static_cast<std::size_t>(resamples)) return std::nullopt;

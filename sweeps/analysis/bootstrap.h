@@ -39,6 +39,12 @@ std::optional<Interval80And95> interval_of(std::vector<double> samples, int resa
 /// empty.
 double percentile(std::span<const double> sorted, double fraction);
 
+/// Two-sided quantiles of the normal distribution.
+inline constexpr double kNormal80 = 1.2816, kNormal95 = 1.96;
+
+/// Quantile of Student's t from that of the normal distribution (Cornish and Fisher's expansion).
+double t_quantile(double z, int degrees);
+
 /// Run-to-run noise of the loss, relative to it, as residuals of fitted curves with the leverage taken out.
 struct LossNoise {
   std::vector<double> residuals;

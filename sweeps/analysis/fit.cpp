@@ -50,6 +50,7 @@ void summarise(const RunTable& table, Fit& fit) {
   fit.source = table.source;
   fit.selection = table.selection;
   fit.dropped = table.dropped;
+  fit.flop_count = table.flop_count;
   fit.runs = static_cast<int>(table.runs.size() + table.batch_runs.size());
   fit.notes = table.notes;
   if (table.runs.empty()) return;

@@ -83,6 +83,12 @@ struct IsoflopFit {
   std::vector<std::string> notes;
 };
 
+/// How the likelihood falls off on both sides of an estimate, everything else refitted.
+struct ProfileCurve {
+  std::vector<std::pair<double, double>> points;  ///< the value held, and the squared t value there
+  double at80 = 0, at95 = 0;                      ///< squared t values where the intervals end
+};
+
 /// The surface L(N, D) = E + A/N^alpha + B/D^beta, fitted by approach 3 (Huber loss on log L) or by variable
 /// projection (see variable_projection.h).
 struct ParametricFit {
@@ -105,6 +111,7 @@ struct ParametricFit {
   /// Profile likelihood intervals of E, alpha, beta and a by name; an end that the runs do not bound is
   /// infinite.
   std::map<std::string, Interval80And95> profile;
+  ProfileCurve profile_of_a;  ///< empty where `a` has no profile
   /// Of the normal equations in all five parameters, and in the two that variable projection looks for.
   double condition_number = 0, condition_number_projected = 0;
 };
@@ -185,8 +192,9 @@ struct Accounting {
 
 struct Fit {
   std::string source;
-  TableOptions selection;  ///< what of the source was fitted
-  int dropped = 0;         ///< runs of highest loss that were left out
+  TableOptions selection;            ///< what of the source was fitted
+  int dropped = 0;                   ///< runs of highest loss that were left out
+  std::string flop_count = "given";  ///< see flop_count_names()
   int runs = 0;
   double smallest_C = 0, largest_C = 0;
   /// C of a run ÷ (6·N·D), geometric mean over the runs: small models spend attention FLOPs beside 6·N·D.
@@ -228,6 +236,7 @@ std::vector<Optimum> predict_for_tokens(const Fit& fit, double D);
 std::optional<bool> approaches_agree(const Fit& fit);
 
 nlohmann::json to_json(const Fit& fit);
+nlohmann::json to_json(const Estimate& estimate);
 nlohmann::json to_json(const std::vector<Optimum>& optima);
 /// InputError names the file and the key that is missing or wrong.
 Fit fit_from_json(const nlohmann::json& json, const std::string& file);

@@ -1,5 +1,6 @@
 // to_json and fit_from_json of fit.h and predict.h: fit.json and predictions, as docs/fitting.md describes
 // them.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -112,8 +113,10 @@ EnvelopeFit read_envelope(const FitReader& in) {
 }
 
 json write(const Observation& run) {
-  return {{"run", run.run},   {"params", run.N},      {"tokens", run.D}, {"flops", run.C},
-          {"loss", run.loss}, {"budget", run.budget}, {"seed", run.seed}};
+  json out = {{"run", run.run},   {"params", run.N},      {"tokens", run.D}, {"flops", run.C},
+              {"loss", run.loss}, {"budget", run.budget}, {"seed", run.seed}};
+  if (run.weight != 1) out["weight"] = run.weight;
+  return out;
 }
 
 Observation read_observation(const FitReader& in) {
@@ -125,6 +128,7 @@ Observation read_observation(const FitReader& in) {
   run.loss = in.at("loss").number();
   run.budget = in.at("budget").number();
   run.seed = in.at("seed").whole();
+  if (in.has("weight")) run.weight = in.at("weight").number();
   return run;
 }
 
@@ -183,6 +187,11 @@ std::vector<std::pair<double, double>> curve_of_parabola(const IsoflopProfile& p
   return curve;
 }
 
+std::pair<double, double> read_point(const FitReader& in) {
+  const std::vector<double> v = in.numbers(2);
+  return {v[0], v[1]};
+}
+
 IsoflopProfile read_profile(const FitReader& in) {
   IsoflopProfile profile;
   profile.C = in.at("flops").number();
@@ -205,10 +214,7 @@ IsoflopProfile read_profile(const FitReader& in) {
   if (!in.has("curve")) {
     profile.curve = curve_of_parabola(profile);
   } else {
-    profile.curve = in.at("curve").list<std::pair<double, double>>([](const FitReader& point) {
-      const std::vector<double> v = point.numbers(2);
-      return std::pair{v[0], v[1]};
-    });
+    profile.curve = in.at("curve").list<std::pair<double, double>>(read_point);
   }
   return profile;
 }
@@ -265,6 +271,11 @@ json write(const ParametricFit& fit) {
     out["resamples"].push_back({one.E, one.A, one.B, one.alpha, one.beta});
   out["profile"] = json::object();
   for (const auto& [name, interval] : fit.profile) out["profile"][name] = write_open(interval);
+  if (!fit.profile_of_a.points.empty()) {
+    out["profile_of_a"] = {{"points", fit.profile_of_a.points},
+                           {"at80", fit.profile_of_a.at80},
+                           {"at95", fit.profile_of_a.at95}};
+  }
   if (fit.condition_number > 0 && std::isfinite(fit.condition_number + fit.condition_number_projected)) {
     out["condition_number"] = fit.condition_number;
     out["condition_number_projected"] = fit.condition_number_projected;
@@ -289,6 +300,11 @@ ParametricFit read_parametric(const FitReader& in) {
     for (const char* name : {"E", "alpha", "beta", "a"}) {
       if (profile.has(name)) fit.profile[name] = read_open(profile.at(name));
     }
+  }
+  if (in.has("profile_of_a")) {
+    const FitReader profile = in.at("profile_of_a");
+    fit.profile_of_a = {profile.at("points").list<std::pair<double, double>>(read_point),
+                        profile.at("at80").number(), profile.at("at95").number()};
   }
   if (in.has("condition_number")) {
     fit.condition_number = in.at("condition_number").number();
@@ -363,6 +379,12 @@ void read_selection(const FitReader& in, Fit& fit) {
   fit.selection.columns = in.at("columns").list<std::pair<std::string, std::string>>(pair);
   fit.selection.every_row = in.at("every_row").flag();
   fit.dropped = in.at("drop_highest_loss").count();
+  if (!in.has("flops")) return;
+  fit.flop_count = in.at("flops").text();
+  const std::vector<std::string>& known = flop_count_names();
+  if (std::find(known.begin(), known.end(), fit.flop_count) == known.end()) {
+    in.at("flops").fail("given, 6nd, exact or hoffmann");
+  }
 }
 
 json write(const Verdict& verdict) {
@@ -429,12 +451,17 @@ Optimum read_optimum(const FitReader& in) {
 
 }  // namespace
 
+json to_json(const Estimate& estimate) {
+  return write(estimate);
+}
+
 json to_json(const Fit& fit) {
   json out = {{"format", kFitFormat}, {"source", fit.source}, {"runs", fit.runs}};
   out["selection"] = {{"where", fit.selection.where},
                       {"columns", fit.selection.columns},
                       {"every_row", fit.selection.every_row},
-                      {"drop_highest_loss", fit.dropped}};
+                      {"drop_highest_loss", fit.dropped},
+                      {"flops", fit.flop_count}};
   out["flops"] = {fit.smallest_C, fit.largest_C};
   out["flops_per_6nd"] = {{"mean", fit.flops_per_6nd},
                           {"intercept", fit.flops_trend.intercept},

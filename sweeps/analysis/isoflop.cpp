@@ -49,6 +49,23 @@ std::vector<Minima> bootstrap(const std::vector<ValleyData>& profiles, const std
   return resamples;
 }
 
+/// The noise that runs of mean weight have is the one that approach 1 takes over.
+double mean_weight_of(const RunTable& table, IsoflopFit& fit) {
+  double sum = 0, smallest = INFINITY, largest = 0;
+  for (const Observation& run : table.runs) {
+    sum += run.weight;
+    smallest = std::min(smallest, run.weight);
+    largest = std::max(largest, run.weight);
+  }
+  if (largest > smallest) {
+    char text[120];
+    std::snprintf(text, sizeof text, "runs count by their weights, which differ by a factor of up to %.3g",
+                  largest / smallest);
+    fit.notes.emplace_back(text);
+  }
+  return sum / static_cast<double>(table.runs.size());
+}
+
 std::vector<ValleyData> make_profiles(const RunTable& table, bool log_loss, IsoflopFit& fit) {
   std::map<double, std::vector<Observation>> budgets;
   std::size_t without = 0;
@@ -59,9 +76,10 @@ std::vector<ValleyData> make_profiles(const RunTable& table, bool log_loss, Isof
       ++without;
     }
   }
+  const double mean_weight = mean_weight_of(table, fit);
   std::vector<ValleyData> profiles;
   for (auto& [C, runs] : budgets) {
-    profiles.push_back(valley_data(C, runs, log_loss));
+    profiles.push_back(valley_data(C, runs, log_loss, mean_weight));
     IsoflopProfile profile;
     profile.C = C;
     profile.runs = std::move(runs);

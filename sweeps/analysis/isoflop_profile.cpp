@@ -23,8 +23,8 @@ Parabola fit_parabola(const ValleyData& data, const std::vector<double>& loss, d
     if (data.x[i] < low || data.x[i] > high) continue;
     const double u = (data.x[i] - result.centre) / half;
     const Eigen::Vector3d row(1, u, u * u);
-    normal += row * row.transpose();
-    right += loss[i] * row;
+    normal += data.weight[i] * row * row.transpose();
+    right += data.weight[i] * loss[i] * row;
   }
   const Eigen::Vector3d solution = normal.ldlt().solve(right);
   result.constant = solution[0];
@@ -83,13 +83,13 @@ Valley windowed_parabola(const ValleyData& data, const std::vector<double>& loss
   return result;
 }
 
-/// Runs of one size count as their mean.
+/// Runs of one size count as their weighted mean.
 AkimaSpline spline_through(const ValleyData& data, const std::vector<double>& loss) {
   std::vector<double> sum(data.sizes.size()), count(data.sizes.size());
   for (std::size_t i = 0; i < loss.size(); ++i) {
     const auto at = std::lower_bound(data.sizes.begin(), data.sizes.end(), data.x[i]) - data.sizes.begin();
-    sum[static_cast<std::size_t>(at)] += loss[i];
-    ++count[static_cast<std::size_t>(at)];
+    sum[static_cast<std::size_t>(at)] += data.weight[i] * loss[i];
+    count[static_cast<std::size_t>(at)] += data.weight[i];
   }
   for (std::size_t i = 0; i < sum.size(); ++i) sum[i] /= count[i];
   return {data.sizes, sum};
@@ -118,14 +118,15 @@ double ValleyData::loss_of(double value) const {
   return log_loss ? std::exp(value) : value;
 }
 
-ValleyData valley_data(double C, std::vector<Observation>& runs, bool log_loss) {
+ValleyData valley_data(double C, std::vector<Observation>& runs, bool log_loss, double mean_weight) {
   std::stable_sort(runs.begin(), runs.end(), [](const auto& a, const auto& b) { return a.N < b.N; });
-  ValleyData data{C, log_loss, {}, {}, {}, {}};
+  ValleyData data{C, log_loss, {}, {}, {}, {}, {}};
   std::vector<int> members;
   for (const Observation& run : runs) {
     const double x = std::log(run.N);
     data.x.push_back(x);
     data.loss.push_back(log_loss ? std::log(run.loss) : run.loss);
+    data.weight.push_back(run.weight / mean_weight);
     if (data.sizes.empty() || x > data.sizes.back()) {
       data.sizes.push_back(x);
       data.ln_cost.push_back(0);
@@ -153,17 +154,18 @@ Valley find_valley(const ValleyData& data, const std::vector<double>& loss, cons
 
 void add_residuals(const ValleyData& data, const Valley& valley, LossNoise& noise) {
   Eigen::Matrix3d normal = Eigen::Matrix3d::Zero();
-  std::vector<Eigen::Vector3d> rows;
+  std::vector<Eigen::Vector3d> rows;  // scaled by the root of their weights, as the residuals
   std::vector<double> residuals;
   const Parabola& parabola = valley.parabola;
   const double half = (valley.high - valley.low) / 2;
   for (std::size_t i = 0; i < data.x.size(); ++i) {
     if (data.x[i] < valley.low || data.x[i] > valley.high) continue;
     const double u = (data.x[i] - parabola.centre) / half;
-    rows.emplace_back(1, u, u * u);
+    const double scale = std::sqrt(data.weight[i]);
+    rows.emplace_back(scale, scale * u, scale * u * u);
     normal += rows.back() * rows.back().transpose();
     const double fitted = parabola.at(data.x[i]);
-    residuals.push_back(data.log_loss ? data.loss[i] - fitted : data.loss[i] / fitted - 1);
+    residuals.push_back(scale * (data.log_loss ? data.loss[i] - fitted : data.loss[i] / fitted - 1));
   }
   const Eigen::Matrix3d inverse = normal.inverse();
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -180,7 +182,7 @@ std::vector<double> redraw(const ValleyData& data, const Valley& valley, const L
   for (std::size_t i = 0; i < loss.size(); ++i) {
     const bool inside = !valley.spline && data.x[i] >= valley.low && data.x[i] <= valley.high;
     const double fitted = inside ? valley.parabola.at(data.x[i]) : data.loss[i];
-    const double change = scale * noise.draw(random);
+    const double change = scale * noise.draw(random) / std::sqrt(data.weight[i]);
     loss[i] = data.log_loss ? fitted + change : fitted * (1 + change);
   }
   return loss;

@@ -21,6 +21,7 @@ struct ValleyData {
   bool log_loss;
   std::vector<double> x;  ///< ln N
   std::vector<double> loss;
+  std::vector<double> weight;
   std::vector<double> sizes;    ///< distinct x, ascending
   std::vector<double> ln_cost;  ///< ln(C / D), FLOPs per token, for each of `sizes`
 
@@ -29,8 +30,8 @@ struct ValleyData {
   double loss_of(double value) const;  ///< nats per token of a value of `loss`
 };
 
-/// Sorts `runs` by size.
-ValleyData valley_data(double C, std::vector<Observation>& runs, bool log_loss);
+/// Sorts `runs` by size. Their weights are divided by `mean_weight`.
+ValleyData valley_data(double C, std::vector<Observation>& runs, bool log_loss, double mean_weight = 1);
 
 struct Parabola {
   double centre = 0, quadratic = 0, linear = 0, constant = 0;  ///< in x − centre
@@ -51,7 +52,8 @@ struct Valley {
 /// The valley through `loss`, one value for each of data.x.
 Valley find_valley(const ValleyData& data, const std::vector<double>& loss, const FitOptions& options);
 
-/// Adds the parabola's residuals, relative to the loss and with their leverage taken out, 1/sqrt(1 − h).
+/// Adds the parabola's residuals as those of runs of weight one, relative to the loss and with their leverage
+/// taken out, 1/sqrt(1 − h).
 void add_residuals(const ValleyData& data, const Valley& valley, LossNoise& noise);
 
 /// Losses drawn anew: the parabola with noise where it was fitted; elsewhere, and for a spline, which has no

@@ -28,10 +28,14 @@ class Minimiser {
     return surface_starts(data, delta_, grid, count, constraint_);
   }
   SurfaceSolution best_of(const SurfaceData& data, const std::vector<SurfaceParameters>& starts) const {
+    return best_of_held(data, starts, constraint_);
+  }
+  SurfaceSolution best_of_held(const SurfaceData& data, const std::vector<SurfaceParameters>& starts,
+                               const SurfaceConstraint& held) const {
     SurfaceSolution best;
     best.objective = std::numeric_limits<double>::infinity();
     for (const SurfaceParameters& start : starts) {
-      const SurfaceSolution solution = minimise_surface(data, delta_, start, constraint_);
+      const SurfaceSolution solution = minimise_surface(data, delta_, start, held);
       if (solution.objective < best.objective) best = solution;
     }
     return best;
@@ -53,8 +57,12 @@ void add_profiles(const SurfaceData& data, const SurfaceSolution& main, const Mi
   const SurfaceConstraint& given = minimiser.constraint();
   const ProfileScale scale = huber_scale(residuals, minimiser.delta(), given.free_parameters());
   if (!(scale.per_unit > 0) || !std::isfinite(scale.per_unit)) return;
+  // Far from the estimate the way from it can end in another valley than the way from the last one held.
+  SurfaceParameters last = main.parameters;
   const auto rise = [&](const SurfaceConstraint& held) {
-    return minimise_surface(data, minimiser.delta(), main.parameters, held).objective - main.objective;
+    const SurfaceSolution best = minimiser.best_of_held(data, {main.parameters, last}, held);
+    last = best.parameters;
+    return best.objective - main.objective;
   };
   add_surface_profiles(data, given, surface, 1e-4, scale, rise, fit);
 }

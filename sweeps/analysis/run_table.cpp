@@ -28,7 +28,7 @@ struct ExtraColumn {
 
 struct Columns {
   std::size_t N, D, loss;
-  std::optional<std::size_t> C, budget, run, seed;
+  std::optional<std::size_t> C, budget, run, seed, weight;
   std::vector<ExtraColumn> extra;
 };
 
@@ -89,6 +89,7 @@ Columns columns_of(const CsvTable& csv, const TableOptions& options) {
   columns.budget = finder.find("budget");
   columns.run = finder.find("run");
   columns.seed = finder.find("seed");
+  columns.weight = finder.find("weight");
   const std::pair<const char*, double Observation::*> extras[] = {
       {"unique_tokens", &Observation::unique_tokens},
       {"learning_rate", &Observation::learning_rate},
@@ -169,6 +170,7 @@ Observation observation_of(const CsvTable& csv, const CsvRow& row, const Columns
     if (run.budget < 0) csv.fail(row, *columns.budget, "a budget in FLOPs, or 0 or nothing for none");
   }
   if (columns.seed) run.seed = seed_of(csv, row, *columns.seed);
+  if (columns.weight) run.weight = csv.positive(row, *columns.weight);
   for (const ExtraColumn& column : columns.extra) run.*column.member = extra_number(csv, row, column);
   run.run = columns.run ? row.fields[*columns.run] : "line " + std::to_string(row.line);
   if (run.run.empty()) csv.fail(row, *columns.run, "the name of a run");
@@ -269,6 +271,7 @@ const std::vector<TableColumn>& table_columns() {
                                                    {{"budget", "group"}},
                                                    {{"run"}},
                                                    {{"seed"}},
+                                                   {{"weight"}},
                                                    {{"unique_tokens", "U"}},
                                                    {{"learning_rate", "lr"}},
                                                    {{"batch_tokens", "bs_tokens"}},
@@ -325,6 +328,34 @@ void drop_highest_losses(RunTable& table, int count) {
   table.dropped += count;
   table.notes.push_back("the " + std::to_string(count) + " runs of highest loss were left out, from " +
                         format_number(limit) + " up");
+}
+
+const std::vector<std::string>& flop_count_names() {
+  static const std::vector<std::string> names = {"given", "6nd", "exact", "hoffmann"};
+  return names;
+}
+
+void count_flops(RunTable& table, const std::string& count) {
+  table.flop_count = count;
+  if (count == "given") return;
+  std::map<std::string, double> change;
+  for (Observation& run : table.runs) {
+    const double C = count == "6nd" ? 6 * run.N * run.D : count == "exact" ? run.C_exact : run.C_hoffmann;
+    if (!(C > 0)) {
+      throw InputError("--flops: found " + quote(count) + ", which the runs of " + table.source +
+                       " do not tell, expected 6nd, or a sweep folder");
+    }
+    change[run.run] = C / run.C;
+    run.C = C;
+    run.budget = 0;
+  }
+  for (Curve& curve : table.curves) {
+    const auto found = change.find(curve.run);
+    if (found == change.end()) continue;
+    for (CurvePoint& point : curve.points) point.C *= found->second;
+  }
+  table.budgets_planned = false;
+  assign_budgets(table.runs);
 }
 
 std::string runs_csv(const RunTable& table) {

@@ -18,16 +18,11 @@ constexpr std::size_t kSmallestStratum = 4;
 constexpr double kSmallestSpan =
     1.2;  ///< of C: below it all runs are one budget, along which N and D are tied
 constexpr double kCentralShare = 0.4;  ///< of the residuals, which tell their density at zero
-constexpr double kNormal80 = 1.2816, kNormal95 = 1.96;  ///< two-sided quantiles
+constexpr double kSmallestA = 0.02, kLargestA = 0.98;
+constexpr int kProfilePoints = 24;  ///< of a profile's curve, on each side
 constexpr int kProfileBisections = 40, kProfileDoublings = 12;
 
 using Group = std::vector<std::size_t>;
-
-/// Quantile of Student's t from that of the normal distribution (Cornish and Fisher's expansion).
-double t_quantile(double z, int degrees) {
-  const double n = std::max(degrees, 1);
-  return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * std::pow(z, 3) + 3 * z) / (96 * n * n);
-}
 
 /// Rows of one run, or seeds of one N and D in one budget.
 std::vector<Group> groups_of(std::span<const Observation> runs) {
@@ -55,6 +50,27 @@ double budget_of(std::span<const Observation> runs, const Group& group) {
 bool spans_budgets(std::span<const Observation> runs, const Group& group) {
   return std::any_of(group.begin(), group.end(),
                      [&](std::size_t i) { return runs[i].budget != budget_of(runs, group); });
+}
+
+/// The profile of `a`, outwards from its value to half beyond the 95 % interval, or to the end of what is
+/// looked at.
+ProfileCurve curve_of_a(double a, const Interval80And95& interval, const ProfileScale& scale,
+                        const std::function<double(double)>& rise) {
+  const auto threshold = [&](double z) { return std::pow(t_quantile(z, scale.degrees), 2); };
+  ProfileCurve curve{{}, threshold(kNormal80), threshold(kNormal95)};
+  const auto add_side = [&](double end) {
+    const double last = std::clamp(a + 1.5 * (end - a), kSmallestA, kLargestA);
+    for (int i = 1; i <= kProfilePoints; ++i) {
+      const double at = std::lerp(a, last, i / double{kProfilePoints}), squared = scale.per_unit * rise(at);
+      if (std::isfinite(squared)) curve.points.emplace_back(at, std::max(squared, 0.0));
+      if (!(squared < 1.5 * curve.at95)) return;
+    }
+  };
+  add_side(interval.low95);
+  std::reverse(curve.points.begin(), curve.points.end());
+  curve.points.emplace_back(a, 0);
+  add_side(interval.high95);
+  return curve;
 }
 
 }  // namespace
@@ -224,8 +240,13 @@ void add_surface_profiles(const SurfaceData& data, const SurfaceConstraint& give
   if (given.ratio) return;  // beta is alpha, and a is 1/2
   fit.profile["beta"] = profile(surface.beta, kProfileStep * surface.beta, low, high,
                                 [](auto& held, double at) { held.beta = at; });
-  fit.profile["a"] = profile(a_of(surface), kProfileStep, 0.02, 0.98,
+  fit.profile["a"] = profile(a_of(surface), kProfileStep, kSmallestA, kLargestA,
                              [](auto& held, double at) { held.ratio = at / (1 - at); });
+  fit.profile_of_a = curve_of_a(a_of(surface), fit.profile["a"], scale, [&](double at) {
+    SurfaceConstraint held = given;
+    held.ratio = at / (1 - at);
+    return rise(held);
+  });
 }
 
 void add_surface_notes(std::span<const Observation> runs, bool E_is_zero, const FitOptions& options,

@@ -1,10 +1,12 @@
-// read_sweep_table of run_table.h: the one reader of a sweep's runs.
+// read_sweep_table and read_run_in_progress of run_table.h: the one reader of runs.
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/error.h"
+#include "model/parameters.h"
 #include "sweeps/analysis/run_table.h"
 #include "sweeps/analysis/sweep_folder.h"
+#include "trainer/corpus.h"
 #include "trainer/run_directory.h"
 
 namespace minichilla {
@@ -17,19 +19,34 @@ double flops_of(const RunResult& result, const std::string& column) {
   return result.flops;
 }
 
-/// Evaluations on "val", and the end of the run. `scale` turns the log's FLOPs into the budget's column.
-Curve curve_of(const std::vector<MetricsRow>& rows, const Observation& run, double scale) {
-  Curve curve{run.run, run.N, {}};
+/// Evaluations on "val" before `end` tokens. `scale` turns the log's FLOPs into the budget's column.
+std::vector<CurvePoint> evaluations(const std::vector<MetricsRow>& rows, double end, double scale) {
+  std::vector<CurvePoint> points;
   double tokens = 0;
   for (const MetricsRow& row : rows) {
     const auto D = static_cast<double>(row.tokens);
     const bool usable = row.split == "val" && row.loss > 0 && std::isfinite(row.loss) && row.flops > 0;
-    if (!usable || D <= tokens || D >= run.D) continue;
+    if (!usable || D <= tokens || D >= end) continue;
     tokens = D;
-    curve.points.push_back({D, row.flops * scale, row.loss});
+    points.push_back({D, row.flops * scale, row.loss});
   }
+  return points;
+}
+
+/// Evaluations and the end of the run.
+Curve curve_of(const std::vector<MetricsRow>& rows, const Observation& run, double scale) {
+  Curve curve{run.run, run.N, evaluations(rows, run.D, scale)};
   curve.points.push_back({run.D, run.C, run.loss});
   return curve;
+}
+
+double params_of(const RunRecord& record, ParameterCount count) {
+  const bool all = count == ParameterCount::all;
+  if (record.result) {
+    return static_cast<double>(all ? record.result->params : record.result->params_non_embedding);
+  }
+  const ParameterTable table(record.config.model, open_corpus(record.config.data.corpus)->vocabulary());
+  return static_cast<double>(all ? table.params() : table.params_non_embedding());
 }
 
 /// Why a run is left out; empty when it is not.
@@ -44,6 +61,23 @@ std::string reason_against(const RunRecord& record, const std::string& column) {
 }
 
 }  // namespace
+
+RunInProgress read_run_in_progress(const std::filesystem::path& folder, ParameterCount count) {
+  const RunRecord record = read_run(folder);
+  const TrainConfig& train = record.config.train;
+  RunInProgress run;
+  run.end = static_cast<double>(train.steps() * train.batch_tokens);
+  const std::filesystem::path whole = std::filesystem::absolute(folder / "").lexically_normal();
+  run.curve = {whole.parent_path().filename().string(), params_of(record, count),
+               evaluations(read_metrics(folder), run.end, 1)};
+  const auto& result = record.result;
+  run.ended = result && result->status == "done" && result->val_loss > 0 && std::isfinite(result->val_loss);
+  if (run.ended) run.curve.points.push_back({run.end, result->flops, result->val_loss});
+  if (run.curve.points.empty()) {
+    throw InputError(folder.string() + ": found no evaluation on val yet, expected at least two");
+  }
+  return run;
+}
 
 RunTable read_sweep_table(const std::filesystem::path& sweep, ParameterCount count) {
   RunTable table;

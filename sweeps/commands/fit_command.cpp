@@ -27,7 +27,7 @@ struct FitCommandOptions {
   std::vector<std::string> inputs;
   std::string input, output, json;
   bool compare = false;
-  std::string params = "all";
+  std::string params = "all", flops = "given";
   std::vector<std::string> approaches, where, columns;
   std::string interpolation = "windowed", base_law;
   bool every_row = false;
@@ -142,6 +142,7 @@ RunTable read_runs(const FitCommandOptions& options) {
     throw InputError(message);
   }
   drop_highest_losses(table, options.drop_highest_loss);
+  count_flops(table, options.flops);
   return table;
 }
 
@@ -251,6 +252,13 @@ void add_fit_command(CLI::App& app, CommandContext& context) {
       ->capture_default_str();
   command->add_option("--params", options->params, "Which parameters N counts")
       ->check(CLI::IsMember({"all", "non_embedding"}))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--flops", options->flops,
+          "How C is counted: as the table or the budgets do (given), 6ND, multiply-adds (exact), or with "
+          "full attention and embeddings (hoffmann)")
+      ->check(CLI::IsMember(flop_count_names()))
       ->capture_default_str();
   command->add_option("--json", options->json,
                       "Write the fit as JSON to a file too; - is stdout, instead of the table");

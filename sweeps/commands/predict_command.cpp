@@ -1,6 +1,7 @@
 // minichilla predict: what a fit, or a law fitted elsewhere, says about budgets, model sizes and token
 // counts.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -15,6 +16,7 @@
 #include "sweeps/analysis/serving.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
+#include "sweeps/commands/predict_curve.h"
 #include "sweeps/fit_table.h"
 #include "sweeps/text_table.h"
 #include "trainer/files.h"
@@ -30,6 +32,12 @@ struct PredictOptions {
   std::vector<std::string> flops, params, tokens, loss_at, allocation;
   bool table = false;
   std::string inference_tokens, peak, mfu = "0.4", watts, price_hour, price_kwh;
+  PredictCurveOptions curve;
+
+  bool asks_a_fit() const {
+    return table ||
+           !(flops.empty() && params.empty() && tokens.empty() && loss_at.empty() && allocation.empty());
+  }
 };
 
 /// Where the answers come from: a fit, or a law in the shape of one.
@@ -45,18 +53,6 @@ Fit read_fit_file(const fs::path& given) {
     throw InputError(file.string() + ": not there, expected a file that 'minichilla fit' wrote");
   }
   return parse_fit(read_file(file), file.string());
-}
-
-double parse_positive(const std::string& option, const std::string& text) {
-  const std::string expected = "--" + option + ": found " + quote(text) + ", expected ";
-  double value = 0;
-  try {
-    value = parse_quantity(text);
-  } catch (const std::invalid_argument& error) {
-    throw InputError(expected + error.what());
-  }
-  if (!(value > 0) || !std::isfinite(value)) throw InputError(expected + "a number above zero");
-  return value;
 }
 
 Source read_source(const PredictOptions& options) {
@@ -222,8 +218,10 @@ Hardware hardware_of(const PredictOptions& options) {
   return hardware;
 }
 
-std::string cost_table(const Hardware& hardware, const std::vector<double>& budgets) {
+std::string cost_table(const Hardware& hardware, std::vector<double> budgets) {
   TextTable table({{"C"}, {"PF-days"}, {"GPU-hours"}, {"kWh"}, {"price"}});
+  std::sort(budgets.begin(), budgets.end());
+  budgets.erase(std::unique(budgets.begin(), budgets.end()), budgets.end());
   for (const double C : budgets) {
     const TrainingCost cost = *training_cost(hardware, C);
     const auto cell = [](const std::optional<double>& value) { return value ? format_count(*value) : "-"; };
@@ -269,11 +267,16 @@ nlohmann::json json_of(const Source& source, const std::vector<Optimum>& optima,
 }
 
 void run_predict(const PredictOptions& options) {
+  if (!options.curve.curve.empty()) {
+    if (options.asks_a_fit() || !options.law.empty()) {
+      throw InputError("predict: found --curve and a question to a fit or law, expected one of them");
+    }
+    return predict_curve(options.curve, options.fit, options.json);
+  }
   const Source source = read_source(options);
-  if (options.flops.empty() && options.params.empty() && options.tokens.empty() && options.loss_at.empty() &&
-      options.allocation.empty() && !options.table) {
+  if (!options.asks_a_fit()) {
     throw InputError(
-        "predict: nothing asked for, expected --flops, --params, --tokens, --loss-at or --table");
+        "predict: nothing asked for, expected --flops, --params, --tokens, --loss-at, --table or --curve");
   }
   const std::vector<Optimum> optima = optima_of(source, options);
   const std::vector<Allocation> allocations = allocations_of(source, options);
@@ -302,7 +305,10 @@ void add_predict_command(CLI::App& app, CommandContext&) {
   CLI::App* command = app.add_subcommand(
       "predict",
       "The compute-optimal model size and token count for a budget, or the budget that suits a size");
-  command->add_option("fit", options->fit, "fit.json, or the sweep folder that has one; or give --law");
+  command->add_option(
+      "fit", options->fit,
+      "fit.json, or the sweep folder that has one; or give --law. With --curve: the sweep folder or CSV "
+      "table of finished runs [those of the run's own sweep or table]");
   command->add_option(
       "--law", options->law,
       "Instead of a fit: hoffmann, hoffmann_unrounded, besiroglu, muennighoff_c4, kaplan, or constants "
@@ -328,11 +334,13 @@ void add_predict_command(CLI::App& app, CommandContext&) {
   command->add_option("--watts", options->watts, "Power of one GPU with its share of the machine: adds kWh");
   command->add_option("--price-per-hour", options->price_hour, "Price of a GPU-hour");
   command->add_option("--price-per-kwh", options->price_kwh, "Price of a kWh");
+  add_predict_curve_options(*command, options->curve);
   command->add_option("--json", options->json,
                       "Write the predictions as JSON to a file; - is stdout, instead of the table");
   command->footer(
       "Examples: minichilla predict sweeps/english --flops 1e14 1e15\n"
       "          minichilla predict fit.json --params 10M\n"
+      "          minichilla predict --curve sweeps/english/runs/2x32-1.36M-s1-9f86d081 --longer 5M\n"
       "          minichilla predict --law besiroglu --flops 5.76e23 --allocation 280G\n"
       "          minichilla predict --law hoffmann --params 7G --inference-tokens 2T --gpu-flops 989T "
       "--watts 1000\n"

@@ -32,6 +32,24 @@ TEST(FitJson, RoundTrips) {
   EXPECT_EQ(to_json(predict(back, 1e14)).dump(), to_json(predict(fit, 1e14)).dump());
 }
 
+TEST(FitJson, KeepsWeightsAndTheProfileOfA) {
+  SweepDesign design;
+  design.noise = 0.005;
+  FitOptions options;
+  options.bootstrap = 20;
+  RunTable table = simulated_sweep(design, 2);
+  table.runs[3].weight = 2;
+  const Fit fit = fit_all(table, options);
+  const nlohmann::json json = to_json(fit);
+  const Fit back = fit_from_json(json, "fit.json");
+  EXPECT_EQ(to_json(back).dump(), json.dump());
+  EXPECT_EQ(back.isoflop.profiles[0].runs[3].weight, 2);
+  const ProfileCurve& curve = back.parametric.profile_of_a;
+  ASSERT_GT(curve.points.size(), 20u);
+  EXPECT_EQ(curve.points, fit.parametric.profile_of_a.points);
+  EXPECT_EQ(curve.at95, fit.parametric.profile_of_a.at95);
+}
+
 TEST(FitJson, RoundTripsRefusals) {
   RunTable table = simulated_sweep(SweepDesign{}, 1);
   table.runs.resize(3);

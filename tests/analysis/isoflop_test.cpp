@@ -66,6 +66,81 @@ TEST(Isoflop, RefusesWhatHasNoMinimum) {
   EXPECT_THAT(result.refused, HasSubstr("no budget has a usable minimum"));
 }
 
+/// Two valleys with noise that the sizes do not share.
+RunTable noisy_valleys() {
+  RunTable table;
+  add_valley(1e12, 3e4, 0.05, {1e4, 2e4, 4e4, 8e4, 1.6e5}, table);
+  add_valley(1e14, 3e5, 0.05, {1e5, 2e5, 4e5, 8e5, 1.6e6}, table);
+  for (std::size_t i = 0; i < table.runs.size(); ++i) {
+    table.runs[i].loss += 0.01 * std::sin(12.9898 * static_cast<double>(i + 1));
+  }
+  return table;
+}
+
+TEST(Isoflop, AWeightOfThreeCountsLikeThreeRuns) {
+  for (const Interpolation interpolation : {Interpolation::windowed, Interpolation::akima}) {
+    FitOptions options = without_bootstrap();
+    options.interpolation = interpolation;
+    RunTable weighted = noisy_valleys(), repeated = noisy_valleys();
+    // For a spline only runs of one size differ by weight: a second, other run of the same size.
+    Observation other = weighted.runs[1];
+    other.loss += 0.02;
+    for (RunTable* table : {&weighted, &repeated}) table->runs.push_back(other);
+    weighted.runs.back().weight = 3;
+    for (int i = 0; i < 2; ++i) repeated.runs.push_back(other);
+    const IsoflopFit one = fit_budgets(weighted, options), three = fit_budgets(repeated, options);
+    const IsoflopFit plain = fit_budgets(noisy_valleys(), options);
+    EXPECT_NEAR(one.profiles[0].params_opt.value / three.profiles[0].params_opt.value, 1, 1e-9);
+    EXPECT_NEAR(one.laws.a.value, three.laws.a.value, 1e-9);
+    EXPECT_GT(std::fabs(one.laws.a.value - plain.laws.a.value), 1e-4);
+    EXPECT_THAT(one.notes, testing::Contains(HasSubstr("weights, which differ by a factor of up to 3")));
+  }
+}
+
+TEST(Isoflop, TheUnitOfWeightsDoesNotMatter) {
+  FitOptions options;
+  options.bootstrap = 50;
+  RunTable table = noisy_valleys();
+  for (std::size_t i = 0; i < table.runs.size(); i += 3) table.runs[i].weight = 4;
+  const IsoflopFit one = fit_budgets(table, options);
+  for (Observation& run : table.runs) run.weight *= 1024;
+  const IsoflopFit other = fit_budgets(table, options);
+  EXPECT_DOUBLE_EQ(one.laws.a.value, other.laws.a.value);
+  EXPECT_DOUBLE_EQ(one.laws.a.interval->low80, other.laws.a.interval->low80);
+  EXPECT_THAT(fit_budgets(noisy_valleys()).notes, testing::Not(testing::Contains(HasSubstr("weights"))));
+}
+
+TEST(Isoflop, WeightsMakeLossesOfUnequalNoiseWorthMore) {
+  // Every other run has four times the noise. Over many sweeps minima with their weights scatter less, and
+  // the intervals say so.
+  double with = 0, without = 0, width_with = 0, width_without = 0;
+  constexpr int kSweeps = 60;
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    SweepDesign design;
+    design.sizes = 8;
+    RunTable table = simulated_sweep(design, 1);
+    std::mt19937_64 random(static_cast<std::uint64_t>(sweep));
+    std::normal_distribution<double> normal;
+    for (std::size_t i = 0; i < table.runs.size(); ++i) {
+      const double noise = i % 2 == 0 ? 0.002 : 0.008;
+      table.runs[i].loss *= std::exp(noise * normal(random));
+      table.runs[i].weight = 1 / (noise * noise);
+    }
+    FitOptions options;
+    options.bootstrap = 60;
+    const Estimate weighted = fit_budgets(table, options).laws.a;
+    for (Observation& run : table.runs) run.weight = 1;
+    const Estimate plain = fit_budgets(table, options).laws.a;
+    const double truth = true_a(design.surface);
+    with += std::pow(weighted.value - truth, 2) / kSweeps;
+    without += std::pow(plain.value - truth, 2) / kSweeps;
+    width_with += (weighted.interval->high80 - weighted.interval->low80) / kSweeps;
+    width_without += (plain.interval->high80 - plain.interval->low80) / kSweeps;
+  }
+  EXPECT_LT(with, 0.6 * without);
+  EXPECT_LT(width_with, 0.85 * width_without);
+}
+
 TEST(Isoflop, OneUsableBudgetGivesNoLaw) {
   RunTable table;
   add_valley(1e12, 3e4, 0.05, {1e4, 2e4, 4e4, 8e4}, table);

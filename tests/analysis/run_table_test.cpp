@@ -45,6 +45,41 @@ TEST(RunTable, TakesAnyOrderCommentsBlankLinesQuotesByteOrderMarkAndCarriageRetu
   EXPECT_EQ(table.runs[1].loss, 4);
 }
 
+TEST(RunTable, ReadsWeights) {
+  EXPECT_EQ(read_text("N,D,loss\n10,20,3\n").runs.at(0).weight, 1);
+  EXPECT_EQ(read_text("N,D,loss,weight\n10,20,3,2.5\n").runs.at(0).weight, 2.5);
+  EXPECT_THAT(error_of("N,D,loss,weight\n10,20,3,0\n"),
+              HasSubstr("runs.csv:2: column weight: found '0', expected a number above zero"));
+  TableOptions options;
+  options.columns = {{"weight", "precision"}};
+  EXPECT_EQ(parse_csv_table("N,D,loss,precision\n10,20,3,7\n", "runs.csv", options).runs.at(0).weight, 7);
+}
+
+TEST(RunTable, CountsFlopsInAnotherWay) {
+  SweepDesign design;
+  RunTable table = simulated_sweep(design, 1);
+  for (Observation& run : table.runs) {
+    run.C = run.budget = 2 * run.budget;
+    run.C_exact = 6.3 * run.N * run.D;
+  }
+  RunTable six = table;
+  count_flops(six, "6nd");
+  EXPECT_EQ(six.flop_count, "6nd");
+  EXPECT_FALSE(six.budgets_planned);
+  for (std::size_t i = 0; i < six.runs.size(); ++i) {
+    EXPECT_DOUBLE_EQ(six.runs[i].C, 6 * six.runs[i].N * six.runs[i].D);
+    EXPECT_NEAR(six.runs[i].budget / six.runs[i].C, 1, 0.01) << "found again among the runs";
+    EXPECT_DOUBLE_EQ(six.curves[i].points.back().C / table.curves[i].points.back().C,
+                     six.runs[i].C / table.runs[i].C);
+  }
+  RunTable exact = table;
+  count_flops(exact, "exact");
+  EXPECT_DOUBLE_EQ(exact.runs[5].C, 6.3 * exact.runs[5].N * exact.runs[5].D);
+  EXPECT_EQ(
+      message_of<InputError>([&] { count_flops(table, "hoffmann"); }),
+      "--flops: found 'hoffmann', which the runs of simulation do not tell, expected 6nd, or a sweep folder");
+}
+
 TEST(RunTable, MakesFlopsOutOfParametersAndTokensWhenTheyAreMissing) {
   const RunTable table = read_text("N,D,loss\n10,20,3\n");
   EXPECT_EQ(table.runs.at(0).C, 1200);

@@ -265,8 +265,23 @@ fit_case("a condition without a value", "--where", "config")
 fit_case("a column for something unknown", "--columns", "parms=N")
 fit_case("all runs dropped", "--drop-highest-loss", "9")
 fit_case("an unknown base law", "--base-law", "hofmann")
+fit_case("a count of FLOPs that the runs do not tell", "--flops", "exact")
 fit_case("one input to compare", "--compare")
 fit_case("two inputs for one fit", "t.csv")
+CURVES = "run,N,D,loss\n" + "".join(f"{run},9,{d},{3 + 9 / d}\n" for run in "ab" for d in (1, 2, 4, 8))
+
+
+def curve_case(what, *arguments):
+    @case(what)
+    def curve(folder):
+        (folder / "curves.csv").write_text(CURVES)
+        return minichilla(folder, "predict", "--curve", "curves.csv", *arguments)
+
+
+curve_case("several curves", "--share", "0.5")
+curve_case("a curve of no known length", "--run", "a")
+curve_case("a curve and a budget", "--flops", "1e12")
+curve_case("too few finished runs", "--run", "a", "--share", "0.5")
 command_case("no fit", "predict", "none.json", "--flops", "1e12")
 command_case("neither a fit nor a law", "predict", "--flops", "1e12")
 command_case("a fit and a law", "predict", "f.json", "--law", "hoffmann", "--flops", "1e12")
@@ -278,6 +293,8 @@ command_case("text for a constant", "predict", "--law", "E=2,A=9,alpha=third,B=9
 command_case("a loss asked for without tokens", "predict", "--law", "hoffmann", "--loss-at", "7G")
 command_case("an allocation of no budget", "predict", "--law", "hoffmann", "--allocation", "7G")
 command_case("prices without a GPU", "predict", "--law", "hoffmann", "--flops", "1e21", "--price-per-hour", "2")
+command_case("no such curve", "predict", "--curve", "none.csv")
+command_case("a run outside a sweep", "predict", "--curve", "done")
 command_case("inference without an optimum", "predict", "--law", "hoffmann", "--loss-at", "7G", "1T", "--inference-tokens", "1T")
 
 

@@ -48,6 +48,11 @@ std::vector<DrawnFigure> drawn(const RunTable& table, const Fit& fit, const Temp
   return drawn(make_figures({table, fit}), folder);
 }
 
+const DrawnFigure& named(const std::vector<DrawnFigure>& figures, const std::string& name) {
+  return *std::find_if(figures.begin(), figures.end(),
+                       [&](const DrawnFigure& drawn) { return drawn.figure.name == name; });
+}
+
 int count_of(const std::string& text, const std::string& part) {
   int count = 0;
   for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
@@ -121,11 +126,11 @@ TEST(RankColour, EveryRankHasItsOwn) {
   EXPECT_EQ(std::unique(colours.begin(), colours.end()), colours.end());
 }
 
-TEST(Figures, AllSixAreDrawnTwice) {
+TEST(Figures, AllAreDrawnTwice) {
   const TemporaryFolder folder;
   const RunTable table = synthetic_table(synthetic_budgets());
   const auto figures = drawn(table, fit_all(table, quick_options()), folder);
-  ASSERT_EQ(figures.size(), 6u);
+  ASSERT_EQ(figures.size(), 9u);
   for (const DrawnFigure& figure : figures) {
     EXPECT_EQ(figure.files.size(), 4u) << figure.figure.name;
     EXPECT_THAT(figure.svg, HasSubstr("</svg>"));
@@ -203,17 +208,22 @@ TEST(Figures, RefusedApproachesAreNamedNotDrawn) {
   EXPECT_TRUE(figures[0].svg.empty());
   EXPECT_THAT(figures[2].figure.caption, HasSubstr("the loss does not depend on D"));
   EXPECT_THAT(figures[2].figure.data, Not(HasSubstr("contour")));
-  EXPECT_THAT(figures[3].figure.caption,
-              AllOf(HasSubstr("one model wins everywhere"), HasSubstr("five sizes")));
-  EXPECT_THAT(figures[3].figure.script, HasSubstr("no estimate"));
-  EXPECT_FALSE(figures[3].svg.empty()) << "Hoffmann et al.'s line remains";
+  const DrawnFigure& params = named(figures, "params");
+  EXPECT_THAT(params.figure.caption, AllOf(HasSubstr("one model wins everywhere"), HasSubstr("five sizes")));
+  EXPECT_THAT(params.figure.script, HasSubstr("no estimate"));
+  EXPECT_FALSE(params.svg.empty()) << "Hoffmann et al.'s line remains";
 }
 
 TEST(Figures, OneBudget) {
   const TemporaryFolder folder;
   const RunTable table = synthetic_table({1e12});
   for (const DrawnFigure& figure : drawn(table, fit_all(table, quick_options()), folder)) {
-    EXPECT_FALSE(figure.svg.empty()) << figure.figure.name;
+    const std::string& name = figure.figure.name;
+    const bool of_a_surface = name == "residuals" || name == "cloud" || name == "profile";
+    EXPECT_EQ(figure.svg.empty(), of_a_surface) << name;
+    if (of_a_surface) {
+      EXPECT_THAT(figure.figure.missing, HasSubstr("No surface L(N, D) was fitted: 6 runs"));
+    }
   }
 }
 
@@ -226,7 +236,7 @@ TEST(Figures, OneRunWithoutBudget) {
   const auto figures = drawn(table, fit_all(table, quick_options()), folder);
   EXPECT_THAT(figures[0].figure.missing, Not(IsEmpty()));
   EXPECT_FALSE(figures[2].svg.empty());
-  EXPECT_FALSE(figures[5].svg.empty());
+  EXPECT_FALSE(named(figures, "curves").svg.empty());
 }
 
 TEST(Figures, WithoutCurvesTwoAreMissing) {
@@ -234,11 +244,82 @@ TEST(Figures, WithoutCurvesTwoAreMissing) {
   RunTable table = synthetic_table(synthetic_budgets());
   table.curves.clear();
   const auto figures = drawn(table, fit_all(table, quick_options()), folder);
-  for (const std::size_t i : {1, 5}) {
-    EXPECT_THAT(figures[i].figure.missing, HasSubstr("no training curves"));
-    EXPECT_THAT(figures[i].files, IsEmpty());
+  for (const char* name : {"envelope", "curves"}) {
+    EXPECT_THAT(named(figures, name).figure.missing, HasSubstr("no training curves"));
+    EXPECT_THAT(named(figures, name).files, IsEmpty());
   }
-  EXPECT_EQ(figures[3].files.size(), 4u);
+  EXPECT_EQ(named(figures, "params").files.size(), 4u);
+}
+
+TEST(Figures, ResidualsAreThoseOfTheSurface) {
+  const RunTable table = synthetic_table(synthetic_budgets());
+  const Fit fit = fit_all(table, quick_options());
+  const Figure figure = residuals_figure({table, fit});
+  EXPECT_EQ(figure.missing, "");
+  double sum = 0;
+  for (const Observation& run : table.runs) {
+    const double percent = 100 * std::log(run.loss / fit.parametric.surface().loss(run.N, run.D));
+    if (run.budget == 1e11) sum += percent / 6;
+    char row[96];
+    std::snprintf(row, sizeof row, "\n%.10g %.10g %.10g\n", run.C, percent, run.N);
+    EXPECT_THAT(figure.data, HasSubstr(row));
+  }
+  char mean[64];
+  std::snprintf(mean, sizeof mean, "\n%.10g %.4g", 1e11, sum);
+  EXPECT_THAT(figure.data.substr(figure.data.find("# means")), HasSubstr(mean));
+  EXPECT_THAT(figure.caption, Not(HasSubstr("Outside")));
+  RunTable failed = table;
+  failed.runs[7].loss = 30;
+  EXPECT_THAT(residuals_figure({failed, fit}).caption, HasSubstr("Outside the figure: 1 run."));
+}
+
+TEST(Figures, TheCloudHasEveryResampleAndThePublishedLaws) {
+  const RunTable table = synthetic_table(synthetic_budgets());
+  Fit fit = fit_all(table, quick_options());
+  for (std::size_t i = 0; i < fit.parametric.resamples.size(); ++i) {
+    fit.parametric.resamples[i].alpha = 0.3 + 0.02 * static_cast<double>(i);
+    fit.parametric.resamples[i].beta = 0.5 - 0.02 * static_cast<double>(i);
+  }
+  const Figure figure = cloud_figure({table, fit});
+  for (const auto& resample : fit.parametric.resamples) {
+    char row[64];
+    std::snprintf(row, sizeof row, "\n%.10g %.10g\n", resample.alpha, resample.beta);
+    EXPECT_THAT(figure.data, HasSubstr(row));
+  }
+  EXPECT_EQ(count_of(figure.data, "# resamples by"), 3);
+  EXPECT_THAT(figure.script, AllOf(HasSubstr("'a = 0.50'"), HasSubstr("title 'Besiroglu et al. 2024'")));
+  // A cloud far from the published exponents is not pressed together for their sake.
+  for (ParametricFit* surface :
+       {&fit.parametric, &fit.variable_projection, &fit.variable_projection_robust}) {
+    surface->alpha.value = surface->beta.value = 2;
+    for (std::size_t i = 0; i < surface->resamples.size(); ++i) {
+      surface->resamples[i].alpha = surface->resamples[i].beta = 2 + 0.001 * static_cast<double>(i);
+    }
+  }
+  const Figure far = cloud_figure({table, fit});
+  EXPECT_THAT(far.caption, HasSubstr("Outside the figure: Hoffmann et al. 2022 (0.339, 0.285), Besiroglu"));
+  EXPECT_THAT(far.script, Not(HasSubstr("Besiroglu")));
+  FitOptions plain = quick_options();
+  plain.bootstrap = 0;
+  const Fit without = fit_all(table, plain);
+  EXPECT_EQ(cloud_figure({table, without}).missing, "The fit has no bootstrap.");
+  EXPECT_THAT(profile_figure({table, without}).missing, HasSubstr("made without a bootstrap"));
+}
+
+TEST(Figures, TheProfileOfAMeetsItsIntervalAtTheDashedLines) {
+  const RunTable table = synthetic_table(synthetic_budgets());
+  const Fit fit = fit_all(table, quick_options());
+  EXPECT_EQ(count_of(profile_figure({table, fit}).data, "# profile by"), 3);
+  const ProfileCurve& curve = fit.parametric.profile_of_a;
+  const Interval80And95& interval = fit.parametric.profile.at("a");
+  for (const auto& [a, squared] : curve.points) {
+    if (a > interval.low80 && a < interval.high80) {
+      EXPECT_LE(squared, curve.at80) << a;
+    }
+    if (a < interval.low95 || a > interval.high95) {
+      EXPECT_GE(squared, curve.at95) << a;
+    }
+  }
 }
 
 TEST(Figures, ALossThatIsNotFiniteIsSkipped) {

@@ -88,11 +88,12 @@ TEST_F(FitCommand, TakesColumnsByOtherNamesAndDropsLosses) {
 
 TEST_F(FitCommand, TheReportOfAFitTakesTheSameRows) {
   const std::string file = (folder_ / "fit.json").string();
-  fitted(
-      {table_, "--where", "config=second", "--drop-highest-loss", "2", "--bootstrap", "5", "--output", file});
+  fitted({table_, "--where", "config=second", "--drop-highest-loss", "2", "--flops", "6nd", "--bootstrap",
+          "5", "--output", file});
   const ReportInput report = read_report_input(file, nullptr);
   EXPECT_EQ(report.table.runs.size(), 30u);
   EXPECT_EQ(report.fit.runs, 30);
+  EXPECT_EQ(report.table.flop_count, "6nd");
 }
 
 TEST_F(FitCommand, ComparesTwoSweeps) {

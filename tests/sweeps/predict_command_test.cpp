@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "model/config_fields.h"
 #include "tests/analysis/simulated_sweep.h"
 #include "tests/sweeps/run_command.h"
 #include "tests/temporary_folder.h"
@@ -157,9 +158,75 @@ TEST_F(PredictCommand, AdjustsForInferenceAndTellsWhatTrainingCosts) {
   EXPECT_THAT(predicted(arguments),
               AllOf(HasSubstr("tokens of inference"), HasSubstr("8.02G"), HasSubstr("89.9 %"),
                     HasSubstr("GPU-hours"), HasSubstr("MFU of 0.5")));
+  const std::string allocated =
+      predicted({"--law", "hoffmann", "--flops", "1e21", "--allocation", "1G", "--gpu-flops", "1000T"});
+  EXPECT_EQ(allocated.find("1e21", allocated.find("GPU-hours")), allocated.rfind("1e21"))
+      << "one budget, one row";
   EXPECT_THAT(refusal({"--law", "hoffmann", "--flops", "1e21", "--watts", "700"}), HasSubstr("--gpu-flops"));
   EXPECT_THAT(refusal({"--law", "hoffmann", "--flops", "1e21", "--gpu-flops", "1T", "--mfu", "1.5"}),
               HasSubstr("--mfu"));
+}
+
+class PredictCurve : public testing::Test {
+ protected:
+  /// Curves of a simulated sweep without noise, as a table.
+  const RunTable table_ = simulated_sweep({}, 3);
+  const TemporaryFolder folder_;
+  std::string curves() const { return folder_.write("curves.csv", curves_csv(table_)).string(); }
+};
+
+TEST_F(PredictCurve, LooksFromAShareOfAFinishedRun) {
+  const Curve& whole = table_.curves[8];
+  const std::vector<std::string> arguments = {"--curve", curves(), "--run", "run8", "--share", "0.4"};
+  const std::string text = predicted(arguments);
+  EXPECT_THAT(text,
+              AllOf(HasSubstr("run8, "), HasSubstr("40 % of its schedule"), HasSubstr("held-out runs"),
+                    HasSubstr("Learned from 23 finished runs"), HasSubstr("found "), Not(HasSubstr("nan"))));
+  std::vector<std::string> as_json = arguments;
+  const std::string longer = format_number(3 * whole.points.back().D);
+  as_json.insert(as_json.end(), {"--longer", longer, "--json", "-"});
+  const Json json = Json::parse(predicted(as_json));
+  ASSERT_EQ(json.size(), 2u);
+  EXPECT_EQ(json[0]["kind"], "extrapolation");
+  EXPECT_EQ(json[0]["run"], "run8");
+  EXPECT_EQ(json[0]["tokens"]["value"], whole.points.back().D);
+  EXPECT_EQ(json[0]["loss_found"], whole.points.back().loss);
+  EXPECT_NEAR(json[0]["loss"]["value"].get<double>() / whole.points.back().loss, 1, 0.003);
+  EXPECT_TRUE(json[0]["loss"].contains("ci80") && json[0].contains("error_rms"));
+  EXPECT_LT(json[1]["loss"]["value"], json[0]["loss"]["value"]);
+  EXPECT_FALSE(json[1].contains("loss_found"));
+}
+
+TEST_F(PredictCurve, AnUnfinishedCurveIsComparedWithAnotherTable) {
+  RunTable one;
+  one.curves = {table_.curves[8]};
+  one.runs = {table_.runs[8]};
+  const double end = one.curves[0].points.back().D;
+  one.curves[0].points.resize(10);
+  const std::string curve = folder_.write("one.csv", curves_csv(one)).string();
+  const Json json =
+      Json::parse(predicted({curves(), "--curve", curve, "--end", format_number(end), "--json", "-"}));
+  ASSERT_EQ(json.size(), 1u);
+  EXPECT_NEAR(json[0]["share"].get<double>(), 0.5, 1e-9);
+  EXPECT_NEAR(json[0]["loss"]["value"].get<double>() / table_.runs[8].loss, 1, 0.003);
+  EXPECT_FALSE(json[0].contains("loss_found"));
+}
+
+TEST_F(PredictCurve, RefusesInOneLine) {
+  EXPECT_THAT(refusal({"--curve", curves(), "--share", "0.4"}),
+              HasSubstr("found 24 runs with a curve ('run0', 'run1', 'run2', …), expected one, or --run"));
+  EXPECT_THAT(refusal({"--curve", curves(), "--run", "other", "--share", "0.4"}),
+              HasSubstr("expected 'other'"));
+  EXPECT_EQ(refusal({"--curve", curves(), "--run", "run8"}),
+            "--end: missing, expected the tokens that the schedule of 'run8' is for");
+  EXPECT_EQ(refusal({"--curve", curves(), "--run", "run8", "--share", "1.5"}),
+            "--share: found '1.5', expected less than 1");
+  EXPECT_THAT(refusal({"--curve", curves(), "--run", "run8", "--share", "0.4", "--longer", "1k"}),
+              HasSubstr("--longer: found '1k', expected more than the schedule's"));
+  EXPECT_THAT(refusal({"--curve", curves(), "--flops", "1e12"}), HasSubstr("expected one of them"));
+  EXPECT_THAT(refusal({"fit.json", "--curve", curves(), "--run", "run8", "--share", "0.4"}),
+              HasSubstr("fit.json: found no sweep folder and no CSV table"));
+  EXPECT_THAT(refusal({"--curve", folder_.path().string()}), HasSubstr("config.yaml"));
 }
 
 }  // namespace
