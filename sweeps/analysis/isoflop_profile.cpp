@@ -1,9 +1,11 @@
 #include "sweeps/analysis/isoflop_profile.h"
 
-#include <Eigen/Dense>
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
+#include "sweeps/analysis/linear_algebra.h"
 #include "trainer/progress_line.h"
 
 namespace minichilla {
@@ -16,17 +18,14 @@ constexpr int kWindowPasses = 5;
 Parabola fit_parabola(const ValleyData& data, const std::vector<double>& loss, double low, double high) {
   Parabola result;
   result.centre = (low + high) / 2;
-  Eigen::Matrix3d normal = Eigen::Matrix3d::Zero();
-  Eigen::Vector3d right = Eigen::Vector3d::Zero();
+  SymmetricSystem normal(3);
   const double half = (high - low) / 2;  // scaled to [−1, 1]: the normal equations stay well conditioned
   for (std::size_t i = 0; i < loss.size(); ++i) {
     if (data.x[i] < low || data.x[i] > high) continue;
     const double u = (data.x[i] - result.centre) / half;
-    const Eigen::Vector3d row(1, u, u * u);
-    normal += data.weight[i] * row * row.transpose();
-    right += data.weight[i] * loss[i] * row;
+    normal.add(std::array{1.0, u, u * u}, loss[i], data.weight[i]);
   }
-  const Eigen::Vector3d solution = normal.ldlt().solve(right);
+  const SymmetricSystem::Vector solution = normal.solve();
   result.constant = solution[0];
   result.linear = solution[1] / half;
   result.quadratic = solution[2] / (half * half);
@@ -153,8 +152,8 @@ Valley find_valley(const ValleyData& data, const std::vector<double>& loss, cons
 }
 
 void add_residuals(const ValleyData& data, const Valley& valley, LossNoise& noise) {
-  Eigen::Matrix3d normal = Eigen::Matrix3d::Zero();
-  std::vector<Eigen::Vector3d> rows;  // scaled by the root of their weights, as the residuals
+  SymmetricSystem normal(3);
+  std::vector<std::array<double, 3>> rows;  // scaled by the root of their weights, as the residuals
   std::vector<double> residuals;
   const Parabola& parabola = valley.parabola;
   const double half = (valley.high - valley.low) / 2;
@@ -162,15 +161,16 @@ void add_residuals(const ValleyData& data, const Valley& valley, LossNoise& nois
     if (data.x[i] < valley.low || data.x[i] > valley.high) continue;
     const double u = (data.x[i] - parabola.centre) / half;
     const double scale = std::sqrt(data.weight[i]);
-    rows.emplace_back(scale, scale * u, scale * u * u);
-    normal += rows.back() * rows.back().transpose();
+    rows.push_back({scale, scale * u, scale * u * u});
+    normal.add(rows.back(), 0);
     const double fitted = parabola.at(data.x[i]);
     residuals.push_back(scale * (data.log_loss ? data.loss[i] - fitted : data.loss[i] / fitted - 1));
   }
-  const Eigen::Matrix3d inverse = normal.inverse();
   for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::size_t j = 0; j < 3; ++j) normal.right(j) = rows[i][j];
+    const SymmetricSystem::Vector solved = normal.solve();
     // A point that alone decides its fit has leverage 1 and tells nothing about noise.
-    const double free = 1 - rows[i].dot(inverse * rows[i]);
+    const double free = 1 - std::inner_product(rows[i].begin(), rows[i].end(), solved.begin(), 0.0);
     if (free > 1e-6) noise.residuals.push_back(residuals[i] / std::sqrt(free));
   }
   noise.degrees += static_cast<int>(rows.size()) - 3;
