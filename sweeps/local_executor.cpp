@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "kernels/error.h"
-#include "sweeps/analysis/sweep_folder.h"
 #include "sweeps/status.h"
 #include "sweeps/text_table.h"
 #include "sweeps/work_clock.h"
@@ -29,7 +28,7 @@ constexpr int kInterrupted = 75;
 
 /// One run of the sweep in this executor.
 struct Job {
-  enum class Phase { waiting, working, elsewhere, done, diverged, failed };
+  enum class Phase { waiting, working, elsewhere, refused, done, diverged, failed };
   PlannedRun planned;
   fs::path folder;
   Phase phase = Phase::waiting;
@@ -37,6 +36,7 @@ struct Job {
   double initial = 0;  ///< fraction that was trained before this call
   double fraction = 0;
   double loss = kUnknown;
+  bool owner_lives = false;  ///< elsewhere, and its heartbeat was seen to move
   std::unique_ptr<WorkerProcess> worker;
 
   bool ended() const { return phase == Phase::done || phase == Phase::diverged || phase == Phase::failed; }
@@ -50,6 +50,8 @@ class LocalExecutor {
  private:
   bool settle(Job& job);
   bool owned(Job& job);
+  bool may_start(const Job& job) const;
+  bool nothing_to_take() const;
   void start(Job& job);
   void start_free_workers();
   void reap();
@@ -120,7 +122,9 @@ bool LocalExecutor::settle(Job& job) {
 /// True when another process works on the run. A run that cannot be judged has failed, then.
 bool LocalExecutor::owned(Job& job) {
   try {
-    return reader_.owned(job.folder);
+    const OwnerState owner = reader_.owner(job.folder);
+    job.owner_lives = owner == OwnerState::alive;
+    return owner == OwnerState::alive || owner == OwnerState::undecided;
   } catch (const std::runtime_error& error) {
     give_up(job, error.what());
     return false;
@@ -131,6 +135,18 @@ void LocalExecutor::give_up(Job& job, const std::string& message) {
   job.phase = Job::Phase::failed;
   failures_.push_back({job.planned.run_id, message});
   say(job.planned.run_id + " failed: " + message);
+}
+
+bool LocalExecutor::may_start(const Job& job) const {
+  return !options_.may_start || options_.may_start(job.planned, job.fraction);
+}
+
+/// Nothing of what is left is for this executor.
+bool LocalExecutor::nothing_to_take() const {
+  return std::all_of(jobs_.begin(), jobs_.end(), [&](const Job& job) {
+    const bool others = job.phase == Job::Phase::elsewhere && job.owner_lives && !options_.wait_for_others;
+    return job.ended() || job.phase == Job::Phase::refused || others;
+  });
 }
 
 void LocalExecutor::start(Job& job) {
@@ -155,6 +171,7 @@ void LocalExecutor::start_free_workers() {
     if (working() >= options_.workers) return;
     if (settle(job)) continue;
     if (owned(job)) job.phase = Job::Phase::elsewhere;
+    if (job.phase == Job::Phase::waiting && !may_start(job)) job.phase = Job::Phase::refused;
     if (job.phase == Job::Phase::waiting) start(job);
   }
 }
@@ -205,7 +222,7 @@ void LocalExecutor::look_elsewhere() {
     if (job.phase != Job::Phase::elsewhere || settle(job)) continue;
     if (!owned(job) && !job.ended()) job.phase = Job::Phase::waiting;
   }
-  if (!said_waiting_ && working() == 0 && count(Job::Phase::waiting) == 0 &&
+  if (options_.wait_for_others && !said_waiting_ && working() == 0 && count(Job::Phase::waiting) == 0 &&
       count(Job::Phase::elsewhere) > 0) {
     said_waiting_ = true;
     say("waiting for " + counted(count(Job::Phase::elsewhere), "run") + " that other processes work on");
@@ -274,6 +291,8 @@ SweepOutcome LocalExecutor::outcome(bool interrupted) const {
   outcome.diverged = count(Job::Phase::diverged);
   outcome.failures = failures_;
   outcome.interrupted = interrupted;
+  outcome.elsewhere = count(Job::Phase::elsewhere);
+  outcome.refused = count(Job::Phase::refused);
   outcome.wall_s = clock_.elapsed_s();
   for (const Job& job : jobs_) {
     outcome.tokens += std::max(0.0, job.fraction - job.initial) * static_cast<double>(job.planned.tokens);
@@ -292,8 +311,7 @@ SweepOutcome LocalExecutor::run() {
     reap();
     look_elsewhere();
     start_free_workers();
-    if (std::all_of(jobs_.begin(), jobs_.end(), [](const Job& job) { return job.ended(); }))
-      return outcome(false);
+    if (nothing_to_take()) return outcome(false);
     look_at_metrics();
     show();
     std::this_thread::sleep_for(kPoll);
@@ -316,6 +334,8 @@ nlohmann::ordered_json outcome_json(const SweepOutcome& outcome) {
           {"diverged", outcome.diverged},
           {"failed", failures},
           {"interrupted", outcome.interrupted},
+          {"elsewhere", outcome.elsewhere},
+          {"refused", outcome.refused},
           {"wall_s", outcome.wall_s},
           {"tokens", outcome.tokens},
           {"tokens_per_s", outcome.wall_s > 0 ? outcome.tokens / outcome.wall_s : 0.0}};

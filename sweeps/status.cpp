@@ -153,11 +153,9 @@ NewestMetrics newest_metrics(const fs::path& run) {
   return metrics;
 }
 
-bool StatusReader::owned(const fs::path& run) {
+OwnerState StatusReader::owner(const fs::path& run) {
   const fs::path attempt = newest_attempt(run);
-  if (attempt.empty()) return false;
-  const OwnerState owner = watch_.judge(attempt);
-  return owner == OwnerState::alive || owner == OwnerState::undecided;
+  return attempt.empty() ? OwnerState::ended : watch_.judge(attempt);
 }
 
 RunStatus StatusReader::read(const fs::path& sweep, const PlannedRun& planned) {
@@ -180,11 +178,11 @@ RunStatus StatusReader::read(const fs::path& sweep, const PlannedRun& planned) {
   if (outcome) {
     status.state = outcome->status == "failed" ? RunState::failed : RunState::interrupted;
     status.reason = outcome->reason;
-  } else if (owned(run)) {
-    status.state = RunState::running;
-  } else {
+  } else if (owner(run) == OwnerState::dead) {
     status.state = RunState::interrupted;
     status.reason = "its process is gone";
+  } else {
+    status.state = RunState::running;
   }
   return status;
 }

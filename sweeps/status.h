@@ -45,8 +45,8 @@ class StatusReader {
   /// InputError names a file that is not what the trainer wrote.
   RunStatus read(const std::filesystem::path& sweep, const PlannedRun& planned);
 
-  /// Whether a living process works on the run (yes also while that is undecided).
-  bool owned(const std::filesystem::path& run);
+  /// Whether a living process works on the run; `ended` when it has no attempt.
+  OwnerState owner(const std::filesystem::path& run);
 
  private:
   OwnerWatch watch_;

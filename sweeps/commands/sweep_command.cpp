@@ -1,4 +1,4 @@
-// minichilla sweep plan|run|status
+// minichilla sweep plan|run|status; work has a file of its own.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <filesystem>
@@ -10,6 +10,7 @@
 #include "kernels/error.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
+#include "sweeps/commands/sweep_commands.h"
 #include "sweeps/device_choice.h"
 #include "sweeps/local_executor.h"
 #include "sweeps/machine.h"
@@ -309,6 +310,7 @@ void add_sweep_command(CLI::App& app, CommandContext& context) {
   sweep->require_subcommand(1);
   add_plan(*sweep, context);
   add_run(*sweep, context);
+  add_sweep_work(*sweep, context);
   add_status(*sweep);
   sweep->footer(
       "Example:\n  minichilla sweep plan configs/quickstart.yaml --output sweeps/first\n"

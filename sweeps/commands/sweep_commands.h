@@ -1,0 +1,10 @@
+// The subcommands of `minichilla sweep` that have a file of their own.
+#pragma once
+
+#include "sweeps/commands/commands.h"
+
+namespace minichilla {
+
+void add_sweep_work(CLI::App& sweep, CommandContext& context);
+
+}  // namespace minichilla

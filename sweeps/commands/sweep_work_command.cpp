@@ -1,0 +1,77 @@
+// minichilla sweep work: one worker, on any host that sees the folder.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "kernels/cuda_device.h"
+#include "kernels/error.h"
+#include "sweeps/commands/json_output.h"
+#include "sweeps/commands/sweep_commands.h"
+#include "sweeps/device_choice.h"
+#include "sweeps/local_executor.h"
+#include "sweeps/text_table.h"
+#include "trainer/progress_line.h"
+
+namespace minichilla {
+namespace {
+
+struct WorkOptions {
+  std::string sweep, json;
+  std::string device = "auto", products = kLibraryProducts;
+};
+
+std::string work_summary(const SweepOutcome& outcome, const std::string& sweep) {
+  const int left = outcome.runs - outcome.done - outcome.diverged - static_cast<int>(outcome.failures.size());
+  std::string text = counted(outcome.runs, "run") + ": " + std::to_string(outcome.done) + " done, " +
+                     std::to_string(outcome.diverged) + " diverged, " +
+                     std::to_string(outcome.failures.size()) + " failed";
+  if (left > 0) text += ", " + std::to_string(left) + " left";
+  if (outcome.elsewhere > 0) text += " (" + std::to_string(outcome.elsewhere) + " at work elsewhere)";
+  text += "\n";
+  for (const SweepOutcome::Failure& failure : outcome.failures) {
+    text += "failed: " + failure.run_id + ": " + failure.message + "\n";
+  }
+  return text + (outcome.interrupted ? "interrupted; to go on: minichilla sweep work " + sweep + "\n"
+                                     : "nothing is left to take; minichilla sweep status " + sweep + "\n");
+}
+
+void work_command(const WorkOptions& options, CommandContext& context) {
+  ExecutorOptions executor;
+  executor.sweep = options.sweep;
+  executor.device = options.device;
+  if (executor.device == "auto") executor.device = cuda_support().problem.empty() ? "cuda" : "cpu";
+  executor.products = options.products;
+  executor.wait_for_others = false;
+  executor.stop = context.stop;
+  ExecutorEvents events;
+  events.on_message = [](const std::string& message) { std::cerr << message << std::endl; };
+  const SweepOutcome outcome = run_sweep(executor, events);
+  write_json(options.json, outcome_json(outcome));
+  if (options.json != "-") std::cout << work_summary(outcome, options.sweep) << std::flush;
+  if (outcome.interrupted) context.status = kInterrupted;
+}
+
+}  // namespace
+
+void add_sweep_work(CLI::App& sweep, CommandContext& context) {
+  auto options = std::make_shared<WorkOptions>();
+  CLI::App* command = sweep.add_subcommand("work", "Work on a sweep as one of its workers, on any host");
+  command->add_option("SWEEP", options->sweep, "Folder of a planned sweep")->required();
+  command->add_option("--device", options->device, std::string("Where to train: ") + kDeviceChoices)
+      ->capture_default_str()
+      ->type_name("DEVICE");
+  command->add_option("--products", options->products, kProductsHelp)
+      ->capture_default_str()
+      ->type_name("PRODUCTS");
+  command->add_option("--json", options->json, "Write what came of it as JSON to this file; - is stdout")
+      ->type_name("FILE");
+  command->footer(
+      "Takes the next run that nobody works on, trains it, takes the next. SIGTERM, SIGINT and SIGUSR1 "
+      "checkpoint.\n"
+      "Exit status: 0 nothing is left to take, 75 interrupted.\nExample:\n"
+      "  ssh node7 minichilla sweep work /shared/sweeps/mine");
+  command->callback([options, &context] { work_command(*options, context); });
+}
+
+}  // namespace minichilla
