@@ -48,7 +48,7 @@ TEST_F(SweepCommandTest, PlanRunStatusEndToEnd) {
   const std::string sweep = sweep_folder().string();
   Answer answer = call({"plan", config(small_), "--output", sweep, "--workers", "1"});
   EXPECT_EQ(answer.status, 0);
-  EXPECT_THAT(answer.text, AllOf(HasSubstr("2 runs, 1 size"), HasSubstr("estimated wall clock"),
+  EXPECT_THAT(answer.text, AllOf(HasSubstr("2 runs, 1 size"), HasSubstr("schedule, longest first: "),
                                  HasSubstr("2 runs planned"), HasSubstr("minichilla sweep run " + sweep)));
   answer = call({"status", sweep});
   EXPECT_EQ(answer.status, 0);
