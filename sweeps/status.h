@@ -32,7 +32,7 @@ struct RunStatus {
   RunState state = RunState::planned;
   int attempts = 0;
   double progress = 0;         ///< of its tokens, 0 to 1
-  double loss = kUnknown;      ///< training loss, while there is no result
+  double loss = kUnknown;      ///< training loss: of the newest step, or as in the result
   double val_loss = kUnknown;  ///< nats per token
   double tokens_per_s = kUnknown, wall_s = kUnknown;
   std::string reason;  ///< of diverged, failed and interrupted
@@ -54,6 +54,8 @@ class StatusReader {
 
 /// A run whose files cannot be read is `failed`, and its reason says which and why. InputError: no sweep.
 std::vector<RunStatus> sweep_status(const std::filesystem::path& sweep);
+/// The same by a reader that has looked before.
+std::vector<RunStatus> sweep_status(const std::filesystem::path& sweep, StatusReader& reader);
 
 struct StatusCounts {
   int planned = 0, running = 0, interrupted = 0, done = 0, diverged = 0, failed = 0;
@@ -63,9 +65,9 @@ struct StatusCounts {
 StatusCounts count_states(const std::vector<RunStatus>& runs);
 
 /// Table, bar, counts, and the one command that finishes the sweep. At most `most_rows` runs, unfinished ones
-/// first.
+/// first; `bars` draws their progress.
 std::string status_text(const std::filesystem::path& sweep, const std::vector<RunStatus>& runs,
-                        std::size_t most_rows = 200);
+                        std::size_t most_rows = 200, bool bars = false);
 nlohmann::ordered_json status_json(const std::vector<RunStatus>& runs);
 
 }  // namespace minichilla

@@ -10,6 +10,7 @@
 #include <climits>
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <mutex>
 #include <random>
@@ -63,7 +64,8 @@ std::string owner_json(const ProcessIdentity& owner) {
                                        {"pid", owner.pid},
                                        {"boot_id", owner.boot_id},
                                        {"pid_namespace", owner.pid_namespace},
-                                       {"start_ticks", owner.start_ticks}};
+                                       {"start_ticks", owner.start_ticks},
+                                       {"job", owner.job}};
   return json.dump() + "\n";
 }
 
@@ -121,7 +123,10 @@ ProcessIdentity this_process() {
   ProcessIdentity self;
   char host[HOST_NAME_MAX + 1] = {};
   gethostname(host, sizeof host - 1);
-  self.host = host;
+  const char* node = std::getenv("SLURMD_NODENAME");
+  const char* job = std::getenv("SLURM_JOB_ID");
+  self.host = node ? node : host;
+  self.job = job ? job : "";
   self.pid = getpid();
   self.boot_id = first_line("/proc/sys/kernel/random/boot_id");
   self.pid_namespace = link_target("/proc/self/ns/pid");
@@ -136,8 +141,9 @@ AttemptOutcome parse_outcome(const std::string& text, const std::string& where) 
 
 ProcessIdentity parse_owner(const std::string& text, const std::string& where) {
   const nlohmann::json json = parse_json_object(text, where);
-  return {json_text(json, "host", where), json_whole(json, "pid", where), json_text(json, "boot_id", where),
-          json_text(json, "pid_namespace", where), json_whole(json, "start_ticks", where)};
+  return {json_text(json, "host", where),         json_whole(json, "pid", where),
+          json_text(json, "boot_id", where),      json_text(json, "pid_namespace", where),
+          json_whole(json, "start_ticks", where), json.contains("job") ? json_text(json, "job", where) : ""};
 }
 
 std::optional<AttemptOutcome> read_outcome(const std::filesystem::path& attempt) {

@@ -37,7 +37,9 @@ struct ProcessIdentity {
   std::int64_t pid = 0;
   std::string boot_id, pid_namespace;
   std::int64_t start_ticks = 0;  ///< since boot
+  std::string job;               ///< SLURM_JOB_ID; empty outside of SLURM
 };
+/// Under SLURM the host is the node's name there: virtual nodes share their machine's.
 ProcessIdentity this_process();
 
 /// How an attempt ended: "done", "diverged", "interrupted" or "failed".

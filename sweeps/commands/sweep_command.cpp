@@ -1,4 +1,4 @@
-// minichilla sweep plan|run|status; work has a file of its own.
+// minichilla sweep plan|run; the others have files of their own.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <filesystem>
@@ -17,7 +17,6 @@
 #include "sweeps/plan_table.h"
 #include "sweeps/run_store.h"
 #include "sweeps/speeds.h"
-#include "sweeps/status.h"
 #include "sweeps/text_table.h"
 #include "trainer/corpus.h"
 #include "trainer/files.h"
@@ -35,7 +34,8 @@ struct SweepOptions {
   std::string input, output, json;
   std::string device = "auto", products = kLibraryProducts;
   std::vector<std::string> sets;
-  int workers = 0;  ///< 0: one per core, or one on a GPU
+  int workers = 0;   ///< 0: one per core, or one on a GPU
+  double speed = 0;  ///< FLOP/s of one worker, in place of measuring; 0: measure
   bool extend = false, no_calibration = false;
 };
 
@@ -88,7 +88,11 @@ StoredPlan plan_and_store(const SweepOptions& options, const StopToken& stop) {
   check_output_folder(options.output);
   StoredPlan stored{read_plan_from_config(options), {}};
   check_plan(options.output, stored.plan, options.extend);
-  if (!options.no_calibration) calibrate(stored.plan, options, stop);
+  if (options.speed > 0) {
+    assume_speed(stored.plan, options.speed);
+  } else if (!options.no_calibration) {
+    calibrate(stored.plan, options, stop);
+  }
   stored.changes = store_plan(options.output, stored.plan, options.extend);
   return stored;
 }
@@ -231,13 +235,18 @@ void run_command(SweepOptions& options, CommandContext& context) {
   }
 }
 
-void status_command(const SweepOptions& options) {
-  const std::vector<RunStatus> runs = sweep_status(options.input);
-  write_json(options.json, status_json(runs));
-  if (options.json != "-") std::cout << status_text(options.input, runs) << std::flush;
-}
-
 const char* const kJsonHelp = "Write it all as JSON to this file; - is stdout";
+
+double parse_speed(const std::string& text) {
+  double speed = 0;
+  try {
+    speed = parse_quantity(text);
+  } catch (const std::invalid_argument&) {
+  }
+  if (!(speed > 0))
+    throw InputError("--speed: found " + quote(text) + ", expected FLOP/s of one worker such as 5e9 or 40T");
+  return speed;
+}
 
 void add_planning_options(CLI::App& command, SweepOptions& options) {
   command.add_option("--set", options.sets, "Change a key of the config: path=value (may be repeated)")
@@ -266,11 +275,17 @@ void add_plan(CLI::App& sweep, CommandContext& context) {
       sweep.add_subcommand("plan", "Show every run of a sweep and what it costs, and write the plan down");
   command->add_option("CONFIG", options->input, "The sweep's YAML file")->required();
   command->add_option("--output", options->output, "Folder of the sweep")->required()->type_name("SWEEP");
+  command
+      ->add_option_function<std::string>(
+          "--speed", [options](const std::string& text) { options->speed = parse_speed(text); },
+          "FLOP/s of one worker, such as 40T, to plan for other machines than this one; nothing is measured")
+      ->type_name("FLOP/S");
   command->add_flag("--extend", options->extend, "Add the runs to a sweep that was planned otherwise");
   add_planning_options(*command, *options);
   command->footer(
       "Planning the same again changes nothing.\nExample:\n"
-      "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --set 'sweep.budgets=[1e11, 1e12]'");
+      "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --set 'sweep.budgets=[1e11, 1e12]'\n"
+      "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --workers 64 --speed 40T");
   command->callback([options, &context] {
     settle_device(*options);
     plan_command(*options, context);
@@ -293,15 +308,6 @@ void add_run(CLI::App& sweep, CommandContext& context) {
   command->callback([options, &context] { run_command(*options, context); });
 }
 
-void add_status(CLI::App& sweep) {
-  auto options = std::make_shared<SweepOptions>();
-  CLI::App* command = sweep.add_subcommand("status", "Show where every run of a sweep stands");
-  command->add_option("SWEEP", options->input, "Folder of a planned sweep")->required();
-  command->add_option("--json", options->json, kJsonHelp)->type_name("FILE");
-  command->footer("Example:\n  minichilla sweep status sweeps/mine");
-  command->callback([options] { status_command(*options); });
-}
-
 }  // namespace
 
 void add_sweep_command(CLI::App& app, CommandContext& context) {
@@ -311,7 +317,8 @@ void add_sweep_command(CLI::App& app, CommandContext& context) {
   add_plan(*sweep, context);
   add_run(*sweep, context);
   add_sweep_work(*sweep, context);
-  add_status(*sweep);
+  add_sweep_submit(*sweep, context);
+  add_sweep_status(*sweep, context);
   sweep->footer(
       "Example:\n  minichilla sweep plan configs/quickstart.yaml --output sweeps/first\n"
       "  minichilla sweep run sweeps/first\n  minichilla sweep status sweeps/first");

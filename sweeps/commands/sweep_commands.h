@@ -6,5 +6,7 @@
 namespace minichilla {
 
 void add_sweep_work(CLI::App& sweep, CommandContext& context);
+void add_sweep_status(CLI::App& sweep, CommandContext& context);
+void add_sweep_submit(CLI::App& sweep, CommandContext& context);  ///< and cancel
 
 }  // namespace minichilla

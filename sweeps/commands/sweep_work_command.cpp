@@ -1,6 +1,8 @@
 // minichilla sweep work: one worker, on any host that sees the folder.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +13,7 @@
 #include "sweeps/device_choice.h"
 #include "sweeps/local_executor.h"
 #include "sweeps/text_table.h"
+#include "sweeps/time_limit.h"
 #include "trainer/progress_line.h"
 
 namespace minichilla {
@@ -19,6 +22,7 @@ namespace {
 struct WorkOptions {
   std::string sweep, json;
   std::string device = "auto", products = kLibraryProducts;
+  double seconds_left = std::numeric_limits<double>::quiet_NaN();
 };
 
 std::string work_summary(const SweepOutcome& outcome, const std::string& sweep) {
@@ -32,6 +36,11 @@ std::string work_summary(const SweepOutcome& outcome, const std::string& sweep) 
   for (const SweepOutcome::Failure& failure : outcome.failures) {
     text += "failed: " + failure.run_id + ": " + failure.message + "\n";
   }
+  if (outcome.refused > 0) {
+    return text + counted(outcome.refused, "run") +
+           " not taken: the time that is left does not reach a checkpoint; to go on: minichilla sweep work " +
+           sweep + "\n";
+  }
   return text + (outcome.interrupted ? "interrupted; to go on: minichilla sweep work " + sweep + "\n"
                                      : "nothing is left to take; minichilla sweep status " + sweep + "\n");
 }
@@ -44,12 +53,17 @@ void work_command(const WorkOptions& options, CommandContext& context) {
   executor.products = options.products;
   executor.wait_for_others = false;
   executor.stop = context.stop;
+  const bool given = !std::isnan(options.seconds_left);
+  TimeLimit limit(options.sweep, given ? options.seconds_left : slurm_seconds_left(options.sweep));
+  executor.may_start = [&](const PlannedRun& planned, double fraction) {
+    return limit.allows(planned, fraction);
+  };
   ExecutorEvents events;
   events.on_message = [](const std::string& message) { std::cerr << message << std::endl; };
   const SweepOutcome outcome = run_sweep(executor, events);
   write_json(options.json, outcome_json(outcome));
   if (options.json != "-") std::cout << work_summary(outcome, options.sweep) << std::flush;
-  if (outcome.interrupted) context.status = kInterrupted;
+  if (outcome.interrupted || outcome.refused > 0) context.status = kInterrupted;
 }
 
 }  // namespace
@@ -64,12 +78,20 @@ void add_sweep_work(CLI::App& sweep, CommandContext& context) {
   command->add_option("--products", options->products, kProductsHelp)
       ->capture_default_str()
       ->type_name("PRODUCTS");
+  command
+      ->add_option(
+          "--time-left", options->seconds_left,
+          "Seconds after which this host is lost: runs that cannot reach a checkpoint before are not "
+          "taken;\nin a job of SLURM it is asked for them")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.0, 1e9));
   command->add_option("--json", options->json, "Write what came of it as JSON to this file; - is stdout")
       ->type_name("FILE");
   command->footer(
       "Takes the next run that nobody works on, trains it, takes the next. SIGTERM, SIGINT and SIGUSR1 "
       "checkpoint.\n"
-      "Exit status: 0 nothing is left to take, 75 interrupted.\nExample:\n"
+      "Exit status: 0 nothing is left to take, 75 interrupted, or no time was left for another "
+      "run.\nExample:\n"
       "  ssh node7 minichilla sweep work /shared/sweeps/mine");
   command->callback([options, &context] { work_command(*options, context); });
 }

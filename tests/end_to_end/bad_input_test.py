@@ -287,6 +287,31 @@ def foreign_fit(folder):
     return minichilla(folder, "predict", "f.json", "--flops", "1e12")
 
 
+def submit_case(what, *options, files=None, path=None):
+    """Of a planned sweep, with `files` beside it; `path` is the PATH."""
+    @case(what)
+    def submit(folder):
+        for name, text in (files or {}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin" if path is None else path}
+        return minichilla(folder, "sweep", "submit", "planned", *options, environment=environment)
+
+
+FAKE_SLURM = {"bin/squeue": "#!/bin/sh\n", "bin/scontrol": "#!/bin/sh\n",
+              "bin/sbatch": "#!/bin/sh\necho 'sbatch: error: invalid partition specified: nowhere' >&2\nexit 1\n"}
+submit_case("no SLURM on this machine", path="/nowhere")
+submit_case("sbatch refuses", "--partition", "nowhere", files=FAKE_SLURM)
+submit_case("a grace as long as the time limit", "--time", "1")
+submit_case("a placeholder that there is not", "--dry-run", "--template", "mine.sbatch",
+            files={"mine.sbatch": "#!/bin/sh\n{{nam}}\n"})
+submit_case("an unknown key in submit.yaml", files={"planned/slurm/submit.yaml": "partitoin: gpu\n"})
+submit_case("jobs.jsonl of something else", files={**FAKE_SLURM, "planned/slurm/name": "x\n",
+                                                   "planned/slurm/jobs.jsonl": "hello\n"})
+command_case("a speed that is none", "sweep", "plan", "s.yaml", "--output", "sweep", "--speed", "fast")
+
+
 class BadInput(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -298,11 +323,13 @@ class BadInput(unittest.TestCase):
         (cls.prepared / "text.txt").write_text(text)
         (cls.prepared / "other.txt").write_text(text.upper())
         (cls.prepared / "run.yaml").write_text(RUN)
+        (cls.prepared / "planned.yaml").write_text(SWEEP.replace("1e6", "1e9"))
         prepare = ["data", "prepare", "--val", "0.1"]
         subwords = ["--tokenizer", "sentencepiece", "--vocab", "300"]
         for arguments in ([*prepare, "text.txt", "--output", "corpus"], [*prepare, "other.txt", "--output", "corpus2"],
                           [*prepare, "text.txt", "--output", "subwords", *subwords],
-                          ["train", "run.yaml", "--output", "done"]):
+                          ["train", "run.yaml", "--output", "done"],
+                          ["sweep", "plan", "planned.yaml", "--output", "planned", "--no-calibration"]):
             done = minichilla(cls.prepared, *arguments)
             assert done.returncode == 0, done.stderr
 
