@@ -283,7 +283,7 @@ Submission submit_sweep(const SubmitRequest& request) {
                      : submission.note);
     return submission;
   } catch (const std::exception& error) {
-    turn->fail(error.what());
+    turn->finish("failed", error.what());
     throw;
   }
 }
