@@ -222,8 +222,14 @@ Submission submit_in_turn(const SubmitRequest& request) {
   submission.wanted = demand.wanted;
   submission.living = demand.living;
   submission.arrays = arrays_to_submit(demand);
-  write_slurm_options(request.sweep, request.options);
-  if (!submission.arrays.empty()) submit_arrays(request, situation, submission);
+  const SlurmOptions before = read_slurm_options(request.sweep);
+  write_slurm_options(request.sweep, request.options);  // a worker reads them when it begins
+  try {
+    if (!submission.arrays.empty()) submit_arrays(request, situation, submission);
+  } catch (const InputError&) {
+    write_slurm_options(request.sweep, before);  // what SLURM refuses is not worth remembering
+    throw;
+  }
   if (request.options.report && !situation.followed_up(request.job)) {
     submit_report(request, situation, submission);
   }

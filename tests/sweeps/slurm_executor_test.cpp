@@ -250,6 +250,17 @@ TEST_F(SlurmExecutorTest, EveryFailureIsOneLine) {
               HasSubstr("found the line 'nonsense'"));
 }
 
+TEST_F(SlurmExecutorTest, ForgetsWhatSlurmRefused) {
+  submit_sweep(request(1));
+  slurm_.answer("sbatch", "exit 1");
+  SubmitRequest refused = request(2);
+  refused.options.partition = "nowhere";
+  EXPECT_EQ(message_of<InputError>([&] { submit_sweep(refused); }),
+            "sbatch: failed with status 1: it said nothing");
+  EXPECT_EQ(read_slurm_options(sweep_folder()).partition, "");
+  EXPECT_EQ(read_slurm_options(sweep_folder()).workers, 1);
+}
+
 TEST_F(SlurmExecutorTest, SaysWhichCommandIsMissing) {
   slurm_.hide("squeue");
   EXPECT_EQ(message_of<InputError>([&] { submit_sweep(request(2)); }),
