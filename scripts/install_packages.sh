@@ -13,7 +13,7 @@ packages=(
   gnuplot-nox fonts-dejavu-core                     # figures
   python3                                           # fetch_text.py (python3-minimal lacks shutil and html)
 )
-if [ "${1:-}" = test ]; then packages+=(libgtest-dev libgmock-dev clang libclang-rt-14-dev python3); fi
+if [ "${1:-}" = test ]; then packages+=(libgtest-dev libgmock-dev clang libclang-rt-14-dev python3 faketime); fi
 
 missing=()
 for package in "${packages[@]}"; do
