@@ -61,5 +61,6 @@ case $extent in
     cmake -B build/ptxrun -S tests/ptxrun/tests -G Ninja > /dev/null
     cmake --build build/ptxrun -j "$(nproc)"
     ctest --test-dir build/ptxrun -j "$(nproc)" --output-on-failure
-    MINICHILLA_LONG_FAULTS=1 MINICHILLA_LONG_STATISTICS=1 ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
+    MINICHILLA_LONG_FAULTS=1 MINICHILLA_LONG_STATISTICS=1 MINICHILLA_LONG_CHAOS=1 MINICHILLA_LONG_PROTOCOL=1 \
+      ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
 esac

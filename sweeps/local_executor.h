@@ -13,9 +13,13 @@
 
 #include "sweeps/analysis/sweep_folder.h"
 #include "sweeps/device_choice.h"
+#include "sweeps/run_history.h"
 #include "trainer/train.h"
 
 namespace minichilla {
+
+/// Which run is taken next.
+enum class RunOrder { longest, shortest, planned };
 
 struct ExecutorOptions {
   std::filesystem::path sweep;
@@ -23,8 +27,12 @@ struct ExecutorOptions {
   /// --products PRODUCTS --threads 1 --quiet`.
   std::filesystem::path program = "/proc/self/exe";
   std::string device = "cpu", products = kLibraryProducts;  ///< as choose_device takes them
+  std::vector<int> gpus;  ///< when not empty: instead of `device`, workers have these in turn
   int workers = 1;
-  int tries = 3;  ///< of a run whose worker fails or is killed; then it is reported and the others go on
+  bool pin = false;  ///< each worker on the CPU gets a core to itself, while there are enough
+  RunOrder order = RunOrder::longest;
+  RetryPolicy retry;      ///< after which a run is reported as failed and the others go on
+  int host_failures = 3;  ///< different runs that fail here in a row, after which this host takes no more
   /// Whether to wait in the end for runs that other processes work on, to take over those that they lose.
   bool wait_for_others = true;
   /// Asked before a worker begins or goes on with a run, of which `fraction` is trained: false leaves it to
@@ -63,12 +71,15 @@ struct SweepOutcome {
   bool interrupted = false;       ///< stopped before everything had ended
   int elsewhere = 0;              ///< runs that other processes work on, when they were not waited for
   int refused = 0;                ///< runs that `may_start` left to others
+  bool host_failed = false;       ///< too many runs failed here in a row
   double wall_s = 0, tokens = 0;  ///< of this call
 };
 
-/// Longest estimated runs first. Returns when every run of the sweep is done, diverged or failed (or left to
-/// others, see the options), or, after `stop` asked for it, when all workers have checkpointed and ended. A
-/// failing run never stops the others. InputError: no sweep.
+/// Takes the runs in their order, those with the longest estimate first unless told otherwise. A run does not
+/// begin where it would not fit in memory beside those that this call trains; while the disk is full none
+/// does. Returns when every run of the sweep is done, diverged or failed (or left to others, see the
+/// options), or, after `stop` asked for it, when all workers have checkpointed and ended. A failing run never
+/// stops the others. InputError: no sweep.
 SweepOutcome run_sweep(const ExecutorOptions& options, const ExecutorEvents& events);
 
 nlohmann::ordered_json outcome_json(const SweepOutcome& outcome);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "sweeps/run_history.h"
 #include "sweeps/slurm_folder.h"
 #include "sweeps/text_table.h"
 #include "trainer/json_fields.h"
@@ -187,8 +188,11 @@ RunStatus StatusReader::read(const fs::path& sweep, const PlannedRun& planned) {
   status.wall_s = metrics.wall_s;
   const auto outcome = read_outcome(newest_attempt(run));
   if (outcome) {
-    status.state = outcome->status == "failed" ? RunState::failed : RunState::interrupted;
-    status.reason = outcome->reason;
+    const RunHistory history = read_history(run);
+    status.given_up = is_given_up(history, {});
+    status.state = outcome->status == "failed" || status.given_up ? RunState::failed : RunState::interrupted;
+    const std::string count = describe_failures(history, {});
+    status.reason = (count.empty() ? "" : count + ": ") + outcome->reason;
   } else if (owner(run) == OwnerState::dead) {
     status.state = RunState::interrupted;
     status.reason = "its process is gone";
@@ -244,6 +248,9 @@ std::string status_text(const fs::path& sweep, const std::vector<RunStatus>& run
   const int all = static_cast<int>(runs.size());
   if (counts.ended() == all) return text + "complete: minichilla fit " + sweep.string() + "\n";
   if (counts.ended() + counts.running == all) return text + "running: all that is left is at work\n";
+  const bool given_up =
+      std::any_of(runs.begin(), runs.end(), [](const RunStatus& run) { return run.given_up; });
+  if (given_up) return text + "to finish it: minichilla sweep run " + sweep.string() + " --retry-failed\n";
   const char* const executor = existing_slurm_job_name(sweep).empty() ? "run" : "submit";
   return text + "to finish it: minichilla sweep " + executor + " " + sweep.string() + "\n";
 }
@@ -266,7 +273,8 @@ nlohmann::ordered_json status_json(const std::vector<RunStatus>& runs) {
                             {"attempts", run.attempts},
                             {"tokens_per_s", finite_or_null(run.tokens_per_s)},
                             {"wall_s", finite_or_null(run.wall_s)},
-                            {"reason", run.reason}});
+                            {"reason", run.reason},
+                            {"given_up", run.given_up}});
   }
   return json;
 }

@@ -35,7 +35,8 @@ struct RunStatus {
   double loss = kUnknown;      ///< training loss: of the newest step, or as in the result
   double val_loss = kUnknown;  ///< nats per token
   double tokens_per_s = kUnknown, wall_s = kUnknown;
-  std::string reason;  ///< of diverged, failed and interrupted
+  std::string reason;     ///< of diverged, failed and interrupted
+  bool given_up = false;  ///< failed as often as it may: it is tried again only when a user asks for that
 };
 
 /// Judges runs. Keep one for repeated looks: another host's worker is told dead from alive by its heartbeat

@@ -21,7 +21,8 @@ namespace {
 
 struct WorkOptions {
   std::string sweep, json;
-  std::string device = "auto", products = kLibraryProducts;
+  std::string device = "auto", products = kLibraryProducts, order = "longest";
+  bool retry_failed = false;
   double seconds_left = std::numeric_limits<double>::quiet_NaN();
 };
 
@@ -36,6 +37,7 @@ std::string work_summary(const SweepOutcome& outcome, const std::string& sweep) 
   for (const SweepOutcome::Failure& failure : outcome.failures) {
     text += "failed: " + failure.run_id + ": " + failure.message + "\n";
   }
+  if (outcome.host_failed) return text + "too many runs failed on this host in a row: it takes no more\n";
   if (outcome.refused > 0) {
     return text + counted(outcome.refused, "run") +
            " not taken: the time that is left does not reach a checkpoint; to go on: minichilla sweep work " +
@@ -51,6 +53,7 @@ void work_command(const WorkOptions& options, CommandContext& context) {
   executor.device = options.device;
   if (executor.device == "auto") executor.device = cuda_support().problem.empty() ? "cuda" : "cpu";
   executor.products = options.products;
+  executor.order = order_of(options.order);
   executor.wait_for_others = false;
   executor.stop = context.stop;
   const bool given = !std::isnan(options.seconds_left);
@@ -58,15 +61,38 @@ void work_command(const WorkOptions& options, CommandContext& context) {
   executor.may_start = [&](const PlannedRun& planned, double fraction) {
     return limit.allows(planned, fraction);
   };
+  if (options.retry_failed) forget_all_failures(options.sweep);
   ExecutorEvents events;
   events.on_message = [](const std::string& message) { std::cerr << message << std::endl; };
   const SweepOutcome outcome = run_sweep(executor, events);
   write_json(options.json, outcome_json(outcome));
   if (options.json != "-") std::cout << work_summary(outcome, options.sweep) << std::flush;
-  if (outcome.interrupted || outcome.refused > 0) context.status = kInterrupted;
+  if (outcome.host_failed) context.status = kPartialFailure;
+  if (outcome.interrupted || (outcome.refused > 0 && !outcome.host_failed)) context.status = kInterrupted;
 }
 
 }  // namespace
+
+void add_taking_options(CLI::App& command, std::string& order, bool& retry_failed) {
+  command
+      .add_option("--order", order,
+                  "Which run is taken next: longest (the tail is short), shortest or planned")
+      ->check(CLI::IsMember({"longest", "shortest", "planned"}))
+      ->capture_default_str();
+  command.add_flag("--retry-failed", retry_failed, "Try runs again that failed too often");
+}
+
+RunOrder order_of(const std::string& word) {
+  if (word == "shortest") return RunOrder::shortest;
+  return word == "planned" ? RunOrder::planned : RunOrder::longest;
+}
+
+void forget_all_failures(const std::filesystem::path& sweep) {
+  for (const PlannedRun& run : read_plan(sweep)) {
+    const std::filesystem::path folder = run_folder(sweep, run.run_id);
+    if (is_given_up(read_history(folder), {})) forget_failures(folder);
+  }
+}
 
 void add_sweep_work(CLI::App& sweep, CommandContext& context) {
   auto options = std::make_shared<WorkOptions>();
@@ -78,6 +104,7 @@ void add_sweep_work(CLI::App& sweep, CommandContext& context) {
   command->add_option("--products", options->products, kProductsHelp)
       ->capture_default_str()
       ->type_name("PRODUCTS");
+  add_taking_options(*command, options->order, options->retry_failed);
   command
       ->add_option(
           "--time-left", options->seconds_left,
@@ -90,8 +117,8 @@ void add_sweep_work(CLI::App& sweep, CommandContext& context) {
   command->footer(
       "Takes the next run that nobody works on, trains it, takes the next. SIGTERM, SIGINT and SIGUSR1 "
       "checkpoint.\n"
-      "Exit status: 0 nothing is left to take, 75 interrupted, or no time was left for another "
-      "run.\nExample:\n"
+      "Exit status: 0 nothing is left to take, 1 too many runs failed on this host, 75 interrupted, or no "
+      "time was\nleft for another run.\nExample:\n"
       "  ssh node7 minichilla sweep work /shared/sweeps/mine");
   command->callback([options, &context] { work_command(*options, context); });
 }

@@ -202,6 +202,7 @@ def stopped_run(folder):
     """A run that was told to stop after its checkpoints 5 and 10: "done", with what came after step 10 undone."""
     shutil.copytree(folder / "done", folder / "stopped")
     (folder / "stopped" / "result.json").unlink()
+    (folder / "stopped" / "attempts" / "1" / "outcome.json").write_text('{"status": "interrupted", "reason": ""}')
     shutil.copytree(folder / "done" / "checkpoints" / "20", folder / "stopped" / "checkpoints" / "10")
     shutil.rmtree(folder / "stopped" / "checkpoints" / "20")
     return folder / "stopped"
@@ -245,6 +246,16 @@ sweep_case("unknown kind", "isoflop", "isoflp")
 sweep_case("unknown size", "ladder[0:3]", "lader[0:3]")
 sweep_case("a rule with an unknown name", "'0.01'", "'0.01*(16/d_modl)'")
 sweep_case("a budget below zero", "1e6", "-1e6")
+
+
+@case("nothing to verify")
+def nothing_to_verify(folder):
+    (folder / "s.yaml").write_text(SWEEP.replace("[1e6]", "[1e9]"))
+    planned = minichilla(folder, "sweep", "plan", "s.yaml", "--output", "sweep", "--no-calibration")
+    assert planned.returncode == 0, planned
+    return minichilla(folder, "sweep", "verify", "sweep")
+
+
 table_case("a table without a loss", "params,tokens,los\n1,2,3\n")
 table_case("text in a table", "params,tokens,loss\n1,2,x\n")
 table_case("a loss below zero", "params,tokens,loss\n1,2,-1\n")
