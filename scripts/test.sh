@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The one command that tests: installs what is missing, builds with warnings as errors, runs every test.
 # usage: scripts/test.sh [--fast | --long]
-#   --fast   leaves the sanitizer build, the fuzz targets and the tests labelled "slow" out
+#   --fast   leaves the sanitizer build, the fuzz targets and the tests labelled "slow" and "slurm" out
 #   --long   adds what takes hours: ten minutes for each fuzz target, more faults in every file call, and all of it,
 #            the tests' own code and the program included, under the sanitizers; CUDA kernels for every architecture,
 #            and the tests of the rig that runs them on the CPU
@@ -24,6 +24,9 @@ scripts/install_packages.sh test
 if ! command -v nvcc > /dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
   echo "test.sh: found no nvcc: the CUDA device is NOT built and NOT tested" >&2
   if [ "${CI:-}" = true ]; then exit 1; fi
+fi
+if [ "$(id -u)" != 0 ] || ! PATH=$PATH:/usr/sbin command -v slurmctld > /dev/null; then
+  echo "test.sh: not root, or found no slurmctld: sweeps through SLURM are NOT tested" >&2
 fi
 architectures="80;90"
 if [ $extent = long ]; then architectures="80;86;89;90;100;120"; fi
@@ -54,13 +57,14 @@ fi
 
 step "all tests"
 case $extent in
-  fast) ctest --test-dir build/release -j "$(nproc)" --output-on-failure --label-exclude slow ;;
+  fast) ctest --test-dir build/release -j "$(nproc)" --output-on-failure --label-exclude "slow|slurm" ;;
   usual) ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
   long)
     scripts/build.sh asan -DMINICHILLA_TESTS=ON
-    ctest --test-dir build/asan -j "$(nproc)" --output-on-failure --label-exclude slow
+    ctest --test-dir build/asan -j "$(nproc)" --output-on-failure --label-exclude "slow|slurm"
     cmake -B build/ptxrun -S tests/ptxrun/tests -G Ninja > /dev/null
     cmake --build build/ptxrun -j "$(nproc)"
     ctest --test-dir build/ptxrun -j "$(nproc)" --output-on-failure
-    MINICHILLA_LONG_FAULTS=1 MINICHILLA_LONG_STATISTICS=1 ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
+    MINICHILLA_LONG_FAULTS=1 MINICHILLA_LONG_STATISTICS=1 MINICHILLA_LONG_CHAOS=1 MINICHILLA_LONG_PROTOCOL=1 \
+      ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
 esac

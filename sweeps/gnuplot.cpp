@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <sstream>
 
 #include "kernels/error.h"
+#include "sweeps/external_tool.h"
 #include "trainer/files.h"
 
 extern char** environ;
@@ -36,12 +36,8 @@ std::string gnuplot_quoted(std::string_view text) {
 }
 
 fs::path find_gnuplot() {
-  const char* variable = std::getenv("PATH");
-  std::istringstream folders(variable ? variable : "/usr/local/bin:/usr/bin:/bin");
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const fs::path program = fs::path(folder) / "gnuplot";
-    if (!folder.empty() && fs::is_regular_file(program) && access(program.c_str(), X_OK) == 0) return program;
-  }
+  const fs::path program = find_program("gnuplot");
+  if (!program.empty()) return program;
   throw IoError("gnuplot, which draws the figures, is not in PATH: install the Debian package gnuplot-nox");
 }
 

@@ -83,6 +83,25 @@ std::string heading(const SweepPlan& plan) {
          " training tokens, vocabulary " + std::to_string(plan.vocabulary) + "\n";
 }
 
+/// Makespan and utilisation, longest run first, and what half and twice the workers would do.
+std::string schedule_text(const SweepPlan& plan, const Schedule& schedule, const std::string& unit) {
+  const auto percent = [](const Schedule& one) {
+    return format_fixed(100 * one.utilisation(), 0) + " % busy";
+  };
+  std::string text = "schedule, longest first: " + format_duration(schedule.makespan_s) + " with " +
+                     counted(schedule.workers, "worker") + ", " + percent(schedule) + " (" +
+                     format_duration(schedule.work_s) + " of one " + unit + "; the longest run takes " +
+                     format_duration(schedule.longest_s) + ")\n";
+  std::string others;
+  for (const int workers : {schedule.workers / 2, 2 * schedule.workers}) {
+    if (workers < 1) continue;
+    const Schedule other = plan_totals(plan, workers).schedule;
+    others += (others.empty() ? "" : "; ") + format_duration(other.makespan_s) + " with " +
+              std::to_string(workers) + ", " + percent(other);
+  }
+  return text + "other numbers of workers: " + others + "\n";
+}
+
 std::string totals_text(const SweepPlan& plan, const PlanView& view) {
   const int workers = view.workers;
   const PlanTotals totals = plan_totals(plan, workers);
@@ -90,10 +109,7 @@ std::string totals_text(const SweepPlan& plan, const PlanView& view) {
   std::string text = "total: " + counted(totals.runs, "run") + ", " + format_count(totals.tokens) +
                      " tokens, " + format_short(totals.flops) + " FLOPs, " + format_bytes(totals.memory) +
                      " of memory for " + at_once + "\n";
-  if (totals.wall_seconds > 0) {
-    text += "estimated wall clock: " + format_duration(totals.wall_seconds) + " with " + at_once + " (" +
-            format_duration(totals.worker_seconds) + " of one " + view.unit + ")\n";
-  }
+  if (totals.schedule.makespan_s > 0) text += schedule_text(plan, totals.schedule, view.unit);
   return text;
 }
 
@@ -148,8 +164,9 @@ nlohmann::ordered_json plan_json(const SweepPlan& plan, const PlanView& view) {
                     {"flops", totals.flops},
                     {"workers", view.workers},
                     {"memory_bytes", totals.memory},
-                    {"worker_seconds", totals.worker_seconds},
-                    {"wall_seconds", totals.wall_seconds}};
+                    {"worker_seconds", totals.schedule.work_s},
+                    {"wall_seconds", totals.schedule.makespan_s},
+                    {"utilisation", totals.schedule.utilisation()}};
   json["notes"] = plan.notes;
   json["warnings"] = view.warnings;
   return json;

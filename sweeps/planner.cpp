@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <queue>
 
 #include "kernels/device.h"
 #include "model/recompute.h"
@@ -108,20 +107,6 @@ SweepPlan make_plan(const SweepConfig& config, const Corpus& corpus, const Devic
   return plan;
 }
 
-double schedule_seconds(std::vector<double> seconds, int workers) {
-  std::sort(seconds.begin(), seconds.end(), std::greater<>());
-  std::priority_queue<double, std::vector<double>, std::greater<>> busy_until;
-  for (int worker = 0; worker < workers; ++worker) busy_until.push(0);
-  double end = 0;
-  for (const double duration : seconds) {
-    const double done = busy_until.top() + duration;
-    busy_until.pop();
-    busy_until.push(done);
-    end = std::max(end, done);
-  }
-  return end;
-}
-
 PlanTotals plan_totals(const SweepPlan& plan, int workers) {
   PlanTotals totals;
   totals.runs = static_cast<int>(plan.rows.size());
@@ -130,11 +115,10 @@ PlanTotals plan_totals(const SweepPlan& plan, int workers) {
   for (const PlanRow& row : plan.rows) {
     totals.tokens += static_cast<double>(row.planned.tokens);
     totals.flops += row.planned.flops;
-    totals.worker_seconds += row.planned.estimated_s;
     seconds.push_back(row.planned.estimated_s);
     memory.push_back(row.memory_bytes);
   }
-  totals.wall_seconds = schedule_seconds(seconds, workers);
+  totals.schedule = simulate_schedule(seconds, workers);
   std::sort(memory.begin(), memory.end(), std::greater<>());
   memory.resize(std::min(memory.size(), static_cast<std::size_t>(workers)));
   for (const std::size_t bytes : memory) totals.memory += bytes;

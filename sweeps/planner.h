@@ -8,6 +8,7 @@
 #include "sweeps/analysis/sweep_folder.h"
 #include "sweeps/device_choice.h"
 #include "sweeps/grid.h"
+#include "sweeps/schedule.h"
 
 namespace minichilla {
 
@@ -49,16 +50,12 @@ SweepPlan make_plan(const SweepConfig& config, const Corpus& corpus,
 /// device, in bytes (0: unknown).
 std::vector<std::string> plan_warnings(const SweepPlan& plan, int workers, std::uint64_t memory_available);
 
-/// Wall-clock seconds of runs that take so long each, on `workers` workers that take the longest first.
-double schedule_seconds(std::vector<double> seconds, int workers);
-
 struct PlanTotals {
   int runs = 0;
   double tokens = 0;
-  double flops = 0;           ///< column `flops`
-  std::size_t memory = 0;     ///< the `workers` largest runs together
-  double worker_seconds = 0;  ///< 0: not measured
-  double wall_seconds = 0;    ///< 0: not measured
+  double flops = 0;        ///< column `flops`
+  std::size_t memory = 0;  ///< the `workers` largest runs together
+  Schedule schedule;  ///< of the workers, longest run first; all 0 when times were neither measured nor given
 };
 PlanTotals plan_totals(const SweepPlan& plan, int workers);
 

@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
 #include "kernels/error.h"
+#include "trainer/environment.h"
 #include "trainer/files.h"
 
 namespace minichilla {
@@ -29,6 +31,13 @@ void create_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw IoError(folder.string() + ": cannot be made: " + error.message());
+}
+
+void write_unsynced(const fs::path& file, const std::string& content) {
+  std::ofstream stream(file, std::ios::binary);
+  stream << content;
+  stream.close();
+  if (!stream) throw IoError(file.string() + ": cannot be written");
 }
 
 /// As replace_file, but without waiting for the disk: thousands of configs are flushed by one
@@ -57,6 +66,15 @@ void sync_file_system(const fs::path& folder) {
   close(descriptor);
 }
 
+/// Program, machine and text that a plan was made with.
+std::string provenance_json(const SweepPlan& plan) {
+  nlohmann::ordered_json json = environment_json();
+  json["version"] = MINICHILLA_VERSION;
+  const fs::path manifest = fs::path(plan.config.data.corpus) / "manifest.json";
+  if (path_exists(manifest)) json["corpus"] = nlohmann::ordered_json::parse(read_file(manifest));
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
 /// A folder that we may plan into: new, empty, a sweep, or a plan that was cut short.
 void check_folder(const fs::path& sweep) {
   if (!fs::exists(sweep) || is_sweep(sweep)) return;
@@ -64,8 +82,8 @@ void check_folder(const fs::path& sweep) {
     throw InputError(sweep.string() + ": is a file, expected a folder for the sweep");
   for (const fs::directory_entry& entry : fs::directory_iterator(sweep)) {
     const std::string name = entry.path().filename().string();
-    if (name == "runs" || name == "calibration.json" || name.starts_with("sweep.yaml") ||
-        name.starts_with("plan.json")) {
+    if (name == "runs" || name == "calibration.json" || name.starts_with("provenance.json") ||
+        name.starts_with("sweep.yaml") || name.starts_with("plan.json")) {
       continue;
     }
     throw InputError(sweep.string() + ": holds " + name +
@@ -134,12 +152,17 @@ StoreChanges store_plan(const fs::path& sweep, const SweepPlan& plan, bool exten
   create_folder(sweep / "runs");
   for (const PlanRow& row : plan.rows) {
     const fs::path folder = run_folder(sweep, row.planned.run_id);
-    create_folder(folder);
-    replace_unsynced(folder / "config.yaml", yaml_text(write_config(row.config)));
+    std::error_code error;
+    const bool fresh = fs::create_directory(folder, error);
+    if (error) throw IoError(folder.string() + ": cannot be made: " + error.message());
+    // Nobody looks into a new folder before plan.json names it.
+    const std::string config = yaml_text(write_config(row.config));
+    fresh ? write_unsynced(folder / "config.yaml", config) : replace_unsynced(folder / "config.yaml", config);
   }
   // A plan that is part of a larger one leaves that one's description alone.
   if (changes.added > 0 || changes.others == 0) {
     replace_unsynced(sweep / "sweep.yaml", yaml_text(write_config(plan.config)));
+    replace_unsynced(sweep / "provenance.json", provenance_json(plan));
   }
   sync_file_system(sweep);
   write_plan(sweep, runs);

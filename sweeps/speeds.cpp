@@ -152,4 +152,11 @@ void estimate_times(SweepPlan& plan, const std::filesystem::path& cache, const S
   }
 }
 
+void assume_speed(SweepPlan& plan, double flops_per_s) {
+  for (PlanRow& row : plan.rows) {
+    row.tokens_per_s = flops_per_s / row.flops_per_token.flops;
+    fill(row);
+  }
+}
+
 }  // namespace minichilla

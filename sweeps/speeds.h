@@ -26,6 +26,9 @@ struct SpeedOptions {
 /// the evaluations.
 void estimate_times(SweepPlan& plan, const std::filesystem::path& cache, const SpeedOptions& options);
 
+/// The same for workers of which each does so many FLOPs of the column `flops` per second.
+void assume_speed(SweepPlan& plan, double flops_per_s);
+
 /// Tokens that a run's evaluations read: at its `evaluate.every`, and after the last step. `train_seconds` is
 /// the time of its steps, which decides evaluations by the clock.
 double evaluated_tokens(const TrainConfig& train, double train_seconds);

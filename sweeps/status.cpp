@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "sweeps/run_history.h"
+#include "sweeps/slurm_folder.h"
 #include "sweeps/text_table.h"
 #include "trainer/json_fields.h"
 #include "trainer/metrics_log.h"
@@ -64,6 +66,7 @@ void fill_from(const RunResult& result, RunStatus& status) {
   status.state = result.status == "done" ? RunState::done : RunState::diverged;
   status.progress =
       std::min(1.0, static_cast<double>(result.tokens) / static_cast<double>(status.planned.tokens));
+  status.loss = result.train_loss;
   status.val_loss = result.val_loss;
   status.tokens_per_s = result.tokens_per_s;
   status.wall_s = result.wall_s;
@@ -96,11 +99,19 @@ int urgency(RunState state) {
   return 6;
 }
 
-std::string table_text(const std::vector<RunStatus>& runs, std::size_t most_rows) {
+std::string progress_text(double progress, bool with_bar) {
+  const std::string percent = format_fixed(100 * progress, 0) + " %";
+  return with_bar
+             ? bar(progress, 12) + std::string(percent.size() < 6 ? 6 - percent.size() : 1, ' ') + percent
+             : percent;
+}
+
+std::string table_text(const std::vector<RunStatus>& runs, std::size_t most_rows, bool bars) {
   using Align = TextTable::Align;
   TextTable table({{"run", Align::left},
                    {"state", Align::left},
                    {"progress", Align::right},
+                   {"train loss", Align::right},
                    {"val loss", Align::right},
                    {"attempts", Align::right},
                    {"tokens/s", Align::right},
@@ -116,9 +127,10 @@ std::string table_text(const std::vector<RunStatus>& runs, std::size_t most_rows
   for (std::size_t i = 0; i < std::min(most_rows, shown.size()); ++i) {
     const RunStatus& run = *shown[i];
     const bool explain = run.state == RunState::failed || run.state == RunState::diverged;
-    table.add({run.planned.run_id, name_of(run.state), format_fixed(100 * run.progress, 0) + " %",
-               number_or_dash(run.val_loss, 4), std::to_string(run.attempts), count_or_dash(run.tokens_per_s),
-               std::isnan(run.wall_s) ? "-" : format_duration(run.wall_s), explain ? run.reason : ""});
+    table.add({run.planned.run_id, name_of(run.state), progress_text(run.progress, bars),
+               number_or_dash(run.loss, 3), number_or_dash(run.val_loss, 4), std::to_string(run.attempts),
+               count_or_dash(run.tokens_per_s), std::isnan(run.wall_s) ? "-" : format_duration(run.wall_s),
+               explain ? run.reason : ""});
   }
   if (shown.size() > most_rows) {
     table.add_line("... and " + std::to_string(shown.size() - most_rows) +
@@ -153,11 +165,9 @@ NewestMetrics newest_metrics(const fs::path& run) {
   return metrics;
 }
 
-bool StatusReader::owned(const fs::path& run) {
+OwnerState StatusReader::owner(const fs::path& run) {
   const fs::path attempt = newest_attempt(run);
-  if (attempt.empty()) return false;
-  const OwnerState owner = watch_.judge(attempt);
-  return owner == OwnerState::alive || owner == OwnerState::undecided;
+  return attempt.empty() ? OwnerState::ended : watch_.judge(attempt);
 }
 
 RunStatus StatusReader::read(const fs::path& sweep, const PlannedRun& planned) {
@@ -178,19 +188,26 @@ RunStatus StatusReader::read(const fs::path& sweep, const PlannedRun& planned) {
   status.wall_s = metrics.wall_s;
   const auto outcome = read_outcome(newest_attempt(run));
   if (outcome) {
-    status.state = outcome->status == "failed" ? RunState::failed : RunState::interrupted;
-    status.reason = outcome->reason;
-  } else if (owned(run)) {
-    status.state = RunState::running;
-  } else {
+    const RunHistory history = read_history(run);
+    status.given_up = is_given_up(history, {});
+    status.state = outcome->status == "failed" || status.given_up ? RunState::failed : RunState::interrupted;
+    const std::string count = describe_failures(history, {});
+    status.reason = (count.empty() ? "" : count + ": ") + outcome->reason;
+  } else if (owner(run) == OwnerState::dead) {
     status.state = RunState::interrupted;
     status.reason = "its process is gone";
+  } else {
+    status.state = RunState::running;
   }
   return status;
 }
 
 std::vector<RunStatus> sweep_status(const fs::path& sweep) {
   StatusReader reader;
+  return sweep_status(sweep, reader);
+}
+
+std::vector<RunStatus> sweep_status(const fs::path& sweep, StatusReader& reader) {
   std::vector<RunStatus> runs;
   for (const PlannedRun& planned : read_plan(sweep)) {
     try {
@@ -221,16 +238,21 @@ StatusCounts count_states(const std::vector<RunStatus>& runs) {
   return counts;
 }
 
-std::string status_text(const fs::path& sweep, const std::vector<RunStatus>& runs, std::size_t most_rows) {
+std::string status_text(const fs::path& sweep, const std::vector<RunStatus>& runs, std::size_t most_rows,
+                        bool bars) {
   const StatusCounts counts = count_states(runs);
-  std::string text = table_text(runs, most_rows);
+  std::string text = table_text(runs, most_rows, bars);
   text += "\n" + bar(counts.progress, 40) + " " + format_fixed(std::floor(100 * counts.progress), 0) +
           " % of the FLOPs, " + std::to_string(counts.ended()) + "/" + std::to_string(runs.size()) +
           " runs: " + counts_text(counts) + "\n";
   const int all = static_cast<int>(runs.size());
   if (counts.ended() == all) return text + "complete: minichilla fit " + sweep.string() + "\n";
   if (counts.ended() + counts.running == all) return text + "running: all that is left is at work\n";
-  return text + "to finish it: minichilla sweep run " + sweep.string() + "\n";
+  const bool given_up =
+      std::any_of(runs.begin(), runs.end(), [](const RunStatus& run) { return run.given_up; });
+  if (given_up) return text + "to finish it: minichilla sweep run " + sweep.string() + " --retry-failed\n";
+  const char* const executor = existing_slurm_job_name(sweep).empty() ? "run" : "submit";
+  return text + "to finish it: minichilla sweep " + executor + " " + sweep.string() + "\n";
 }
 
 nlohmann::ordered_json status_json(const std::vector<RunStatus>& runs) {
@@ -251,7 +273,8 @@ nlohmann::ordered_json status_json(const std::vector<RunStatus>& runs) {
                             {"attempts", run.attempts},
                             {"tokens_per_s", finite_or_null(run.tokens_per_s)},
                             {"wall_s", finite_or_null(run.wall_s)},
-                            {"reason", run.reason}});
+                            {"reason", run.reason},
+                            {"given_up", run.given_up}});
   }
   return json;
 }

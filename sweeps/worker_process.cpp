@@ -1,6 +1,7 @@
 #include "sweeps/worker_process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,9 +20,15 @@ namespace {
 constexpr std::int64_t kLogTail = 8192;
 
 /// In the child, between fork and exec: nothing that allocates.
-[[noreturn]] void become(char* const* arguments, int log, int null, pid_t parent) {
+[[noreturn]] void become(char* const* arguments, int log, int null, pid_t parent, int core) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(127);  // the parent died before the line above
+  if (core >= 0) {
+    cpu_set_t only;
+    CPU_ZERO(&only);
+    CPU_SET(core, &only);
+    sched_setaffinity(0, sizeof only, &only);  // a core that has gone since is no reason not to work
+  }
   dup2(null, STDIN_FILENO);
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
@@ -36,7 +43,8 @@ constexpr std::int64_t kLogTail = 8192;
 
 }  // namespace
 
-WorkerProcess::WorkerProcess(const std::vector<std::string>& command, const std::filesystem::path& log)
+WorkerProcess::WorkerProcess(const std::vector<std::string>& command, const std::filesystem::path& log,
+                             std::optional<int> core)
     : log_(log) {
   const int descriptor = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (descriptor < 0) throw IoError(log.string() + ": cannot be written: " + std::strerror(errno));
@@ -48,7 +56,7 @@ WorkerProcess::WorkerProcess(const std::vector<std::string>& command, const std:
   const pid_t parent = getpid();
   pid_ = fork();
   const int error = errno;
-  if (pid_ == 0) become(arguments.data(), descriptor, null, parent);
+  if (pid_ == 0) become(arguments.data(), descriptor, null, parent, core.value_or(-1));
   close(descriptor);
   if (null >= 0) close(null);
   if (pid_ < 0) throw IoError(std::string("cannot start a worker process: ") + std::strerror(error));

@@ -20,9 +20,11 @@ struct ProcessEnd {
 /// kills a child that still runs.
 class WorkerProcess {
  public:
-  /// `command[0]` is the program's path. IoError when the process cannot be made or the log not be opened; a
-  /// program that cannot be run ends with status 127 and a line in the log.
-  WorkerProcess(const std::vector<std::string>& command, const std::filesystem::path& log);
+  /// `command[0]` is the program's path. With a `core` it runs there alone. IoError when the process cannot
+  /// be made or the log not be opened; a program that cannot be run ends with status 127 and a line in the
+  /// log.
+  WorkerProcess(const std::vector<std::string>& command, const std::filesystem::path& log,
+                std::optional<int> core = std::nullopt);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;

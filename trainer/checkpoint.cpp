@@ -1,15 +1,17 @@
 #include "trainer/checkpoint.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 
 #include "kernels/error.h"
 #include "model/safetensors.h"
 #include "trainer/files.h"
 #include "trainer/json_fields.h"
 #include "trainer/run_directory.h"
+#include "trainer/run_protocol.h"
 
 namespace minichilla {
 namespace {
@@ -56,20 +58,21 @@ void take_tensors(const ParameterTable& table, const std::string& prefix, const 
 }
 
 std::string state_json(const CheckpointState& state) {
-  const nlohmann::ordered_json json = {{"format", kCheckpointFormat},
-                                       {"step", state.step},
-                                       {"sequences", state.sequences},
-                                       {"tail_loss_sum", state.tail_loss_sum},
-                                       {"val_loss", finite_or_null(state.val_loss)},
-                                       {"val_bits_per_byte", finite_or_null(state.val_bits_per_byte)},
-                                       {"val_step", state.val_step},
-                                       {"wall_s", state.wall_s},
-                                       {"train_s", state.train_s},
-                                       {"config_hash", state.config_hash},
-                                       {"corpus_hash", state.corpus_hash},
-                                       {"tokenizer", state.tokenizer},
-                                       {"numerics_id", state.numerics_id},
-                                       {"version", MINICHILLA_VERSION}};
+  nlohmann::ordered_json json = {{"format", kCheckpointFormat},
+                                 {"step", state.step},
+                                 {"sequences", state.sequences},
+                                 {"tail_loss_sum", state.tail_loss_sum},
+                                 {"val_loss", finite_or_null(state.val_loss)},
+                                 {"val_bits_per_byte", finite_or_null(state.val_bits_per_byte)},
+                                 {"val_step", state.val_step},
+                                 {"wall_s", state.wall_s},
+                                 {"train_s", state.train_s},
+                                 {"config_hash", state.config_hash},
+                                 {"corpus_hash", state.corpus_hash},
+                                 {"tokenizer", state.tokenizer},
+                                 {"numerics_id", state.numerics_id},
+                                 {"version", MINICHILLA_VERSION}};
+  if (state.attempt) json["attempt"] = *state.attempt;
   return json.dump(2) + "\n";
 }
 
@@ -93,6 +96,7 @@ CheckpointState parse_state(const std::string& text, const std::string& where) {
   state.corpus_hash = json_text(json, "corpus_hash", where);
   state.tokenizer = json_text(json, "tokenizer", where);
   state.numerics_id = json_text(json, "numerics_id", where);
+  if (json.contains("attempt")) state.attempt = json_whole(json, "attempt", where);
   return state;
 }
 
@@ -144,13 +148,42 @@ std::string checkpoint_fault(const fs::path& folder) {
   }
 }
 
+/// checkpoints/ as run_protocol.h sees it.
+class Checkpoints::Folder final : public CheckpointFiles {
+ public:
+  /// `prepared`: the temporary folder that place() renames.
+  explicit Folder(const fs::path& folder, fs::path prepared = {}, std::string config_hash = {})
+      : folder_(folder), prepared_(std::move(prepared)), config_hash_(std::move(config_hash)) {}
+
+  std::vector<std::int64_t> steps() override { return numbered_folders(folder_); }
+  bool is_complete(std::int64_t step) override { return path_exists(of(step) / kMarker); }
+  bool is_whole(std::int64_t step) override {
+    if (!checkpoint_fault(of(step)).empty()) return false;
+    const fs::path file = of(step) / kStateFile;
+    return parse_state(read_file(file), file.string()).config_hash == config_hash_;
+  }
+  bool place(std::int64_t step) override {
+    if (rename(prepared_.c_str(), of(step).c_str()) == 0) return true;
+    if (errno != EEXIST && errno != ENOTEMPTY) throw_io(of(step), "create");
+    return false;
+  }
+  void remove(std::int64_t step) override { remove_folder(of(step)); }
+
+ private:
+  fs::path of(std::int64_t step) const { return folder_ / std::to_string(step); }
+
+  fs::path folder_, prepared_;
+  std::string config_hash_;
+};
+
 Checkpoints::Checkpoints(const fs::path& run, const ParameterTable& table)
     : folder_(run / "checkpoints"), table_(table) {}
 
 void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) {
   const std::string number = std::to_string(state.step);
-  const fs::path temporary = folder_ / (kTemporary + number + "-" + std::to_string(getpid()));
-  const fs::path target = folder_ / number;
+  // Named by the attempt, which no other process has.
+  const fs::path temporary =
+      folder_ / (kTemporary + number + "-" + std::to_string(state.attempt.value_or(0)));
   std::vector<NamedTensor> weights, moments;
   append_tensors(table_, "", arrays.weights, weights);
   append_tensors(table_, "first_moment.", arrays.first_moment, moments);
@@ -167,35 +200,32 @@ void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) {
       replace_file(temporary / kFiles[i], contents[i]);
       marker += marker_line(contents[i], kFiles[i]);
     }
-    remove_folder(target);  // a broken checkpoint of this very step
-    std::error_code error;
-    fs::rename(temporary, target, error);
-    if (error) throw IoError(target.string() + ": cannot create: " + error.message());
+    replace_file(temporary / kMarker, marker);
+    Folder folder(folder_, temporary, state.config_hash);
+    place_checkpoint(folder, state.step);
   } catch (const IoError&) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);
     throw;
   }
   sync_folder(folder_);
-  replace_file(target / kMarker, marker);
   broken_.erase(state.step);  // what load() passed over has been replaced
-  prune(state.step, kKept);
+  prune(kKept);
+  remove_temporaries(state.attempt.value_or(0));
 }
 
-void Checkpoints::prune(std::int64_t newest, std::size_t kept) const {
-  const std::vector<std::int64_t> steps = numbered_folders(folder_);
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    const fs::path folder = folder_ / std::to_string(*step);
-    const bool good = *step <= newest && !broken_.contains(*step) && path_exists(folder / kMarker);
-    if (good && kept > 0) {
-      --kept;
-    } else {
-      remove_folder(folder);
-    }
-  }
+void Checkpoints::prune(std::size_t kept) const {
+  Folder folder(folder_);
+  prune_checkpoints(folder, broken_, kept);
+}
+
+/// Those of this attempt and earlier ones: a later one may be at work on its own.
+void Checkpoints::remove_temporaries(std::int64_t attempt) const {
   std::error_code error;
   for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().filename().string().starts_with(kTemporary)) remove_folder(entry->path());
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(kTemporary)) continue;
+    if (std::atoll(name.substr(name.rfind('-') + 1).c_str()) <= attempt) remove_folder(entry->path());
   }
 }
 
@@ -205,6 +235,8 @@ CheckpointState Checkpoints::load_one(const fs::path& folder, const CheckpointSt
   const fs::path state_path = folder / kStateFile, model_path = folder / kModelFile,
                  optimizer_path = folder / kOptimizerFile;
   const CheckpointState state = parse_state(read_file(state_path), state_path.string());
+  if (abandoned_.contains(state.config_hash))
+    throw BrokenCheckpoint(folder.string() + ": is of the learning rate that diverged");
   check_origin(folder, state, expected);
   const MappedFile model_bytes(model_path), optimizer_bytes(optimizer_path);
   const SafetensorsFile model = parse_safetensors(model_bytes.bytes(), model_path.string());

@@ -1,7 +1,7 @@
 // checkpoints/<step>: model.safetensors · optimizer.safetensors · state.json · complete
 //
-// The three files are written into a temporary folder, synced and renamed into place; the marker `complete`
-// comes last and holds their SHA-256. A reader believes a folder only when all of that agrees.
+// The files are written into a temporary folder, the marker `complete` with the SHA-256 of the others last;
+// then the folder is renamed into place. A reader believes a folder only when all of that agrees.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,9 @@ struct CheckpointState {
   double wall_s = 0;          ///< so far, over all attempts
   double train_s = 0;         ///< of it spent in training steps
   std::string config_hash, corpus_hash;
-  std::string tokenizer;    ///< Corpus::tokenizer()
-  std::string numerics_id;  ///< "a", or "a+b" when the run went on under another one
+  std::string tokenizer;                ///< Corpus::tokenizer()
+  std::string numerics_id;              ///< "a", or "a+b" when the run went on under another one
+  std::optional<std::int64_t> attempt;  ///< that wrote it; unknown in checkpoints of versions before 0.2
 };
 
 /// Why the checkpoint in `folder` cannot be used: no marker, a missing file, a checksum that does not match;
@@ -44,8 +45,12 @@ class Checkpoints {
   /// Of the run in folder `run`. `table` outlives this.
   Checkpoints(const std::filesystem::path& run, const ParameterTable& table);
 
-  /// Writes checkpoints/<state.step> and keeps two: it and the newest before it. Folders of later steps
-  /// belong to a line that was given up and go too. IoError; older checkpoints then stay as they are.
+  /// Checkpoints of this config hash are of a line that was given up: load() passes them over.
+  void abandon(const std::string& config_hash) { abandoned_.insert(config_hash); }
+
+  /// Writes checkpoints/<state.step>, unless a whole one is there, and keeps the two newest. Newer ones than
+  /// this may be those of a process that has taken the run over: they stay. IoError; older checkpoints then
+  /// stay as they are.
   void save(const CheckpointState& state, const FlatArrays& arrays);
 
   /// The newest checkpoint that is whole, into `arrays`; nothing when there is none. A broken one is passed
@@ -57,17 +62,19 @@ class Checkpoints {
   CheckpointState load_from(const std::filesystem::path& folder, const CheckpointState& expected,
                             FlatArrays& arrays) const;
 
-  /// Removes all but the `kept` newest whole checkpoints up to step `newest`, and what killed writers left
-  /// behind.
-  void prune(std::int64_t newest, std::size_t kept) const;
+  /// Removes all but the `kept` newest whole checkpoints.
+  void prune(std::size_t kept) const;
 
  private:
+  class Folder;
+  void remove_temporaries(std::int64_t attempt) const;
   CheckpointState load_one(const std::filesystem::path& folder, const CheckpointState& expected,
                            FlatArrays& arrays) const;
 
   std::filesystem::path folder_;
   const ParameterTable& table_;
   std::set<std::int64_t> broken_;  ///< passed over by load()
+  std::set<std::string> abandoned_;
 };
 
 }  // namespace minichilla

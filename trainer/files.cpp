@@ -115,22 +115,33 @@ void replace_file(const std::filesystem::path& path, std::string_view content) {
   sync_folder(folder_of(path));
 }
 
+bool link_file(const std::filesystem::path& existing, const std::filesystem::path& path) {
+  if (link(existing.c_str(), path.c_str()) != 0) {
+    const int link_error = errno;
+    struct stat ours {
+    }, theirs{};
+    const bool known = stat(existing.c_str(), &ours) == 0 && stat(path.c_str(), &theirs) == 0;
+    if (link_error != EEXIST) errno = link_error;
+    if (!known) throw_io(path, "publish");
+    if (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev) {
+      if (link_error != EEXIST) throw_io(path, "publish");
+      return false;
+    }
+  }
+  sync_folder(folder_of(path));
+  return true;
+}
+
 bool publish_file(const std::filesystem::path& path, std::string_view content) {
   const std::filesystem::path temporary = write_temporary(path, content);
-  const int linked = link(temporary.c_str(), path.c_str());
-  const int link_error = errno;
-  struct stat ours {
-  }, theirs{};
-  const bool same = stat(temporary.c_str(), &ours) == 0 && stat(path.c_str(), &theirs) == 0 &&
-                    ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
-  unlink(temporary.c_str());
-  if (same) {
-    sync_folder(folder_of(path));
-    return true;
+  try {
+    const bool first = link_file(temporary, path);
+    unlink(temporary.c_str());
+    return first;
+  } catch (const IoError&) {
+    unlink(temporary.c_str());
+    throw;
   }
-  errno = link_error;
-  if (linked != 0 && errno != EEXIST) throw_io(path, "publish");
-  return false;
 }
 
 void check_output_folder(const std::filesystem::path& output) {

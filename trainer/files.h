@@ -50,6 +50,10 @@ void replace_file(const std::filesystem::path& path, std::string_view content);
 /// first (judged by the inode, since link() over NFS may report a failure that was none).
 bool publish_file(const std::filesystem::path& path, std::string_view content);
 
+/// Gives the file `existing` the further name `path`, unless that exists. False when somebody else was first,
+/// judged as above. IoError.
+bool link_file(const std::filesystem::path& existing, const std::filesystem::path& path);
+
 /// InputError "--output PATH: …" when a file stands where a command wants to have its folder.
 void check_output_folder(const std::filesystem::path& output);
 

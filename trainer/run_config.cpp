@@ -89,7 +89,8 @@ void check_corpus(const RunConfig& config, const Corpus& corpus) {
 }
 
 bool is_identity(const std::string& key) {
-  return key != "data.corpus" && key != "train.recompute" && !key.starts_with("train.checkpoint.");
+  return key != "data.corpus" && key != "train.recompute" && key != "train.on_divergence" &&
+         !key.starts_with("train.checkpoint.");
 }
 
 }  // namespace

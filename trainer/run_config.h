@@ -59,6 +59,8 @@ struct TrainConfig {
   std::string precision = "fp32";   ///< name_of(Precision)
   std::vector<std::string> recompute;  ///< recompute_of(); changes memory and time, and no bits
   std::uint64_t seed = 1;              ///< initialisation and data order
+  /// "stop", or "lower_learning_rate": begins again with half the rate, at most kMostLowered times.
+  std::string on_divergence = "stop";
   ScheduleConfig schedule;
   OptimizerConfig optimizer;
   EvaluateConfig evaluate;
@@ -66,6 +68,8 @@ struct TrainConfig {
 
   std::int64_t steps() const { return tokens / batch_tokens > 0 ? tokens / batch_tokens : 1; }
 };
+
+inline constexpr int kMostLowered = 3;
 
 struct RunConfig {
   ModelConfig model;
@@ -79,7 +83,7 @@ RunConfig resolved(RunConfig config, const Corpus& corpus);
 
 /// `<shape>-<tokens>-s<seed>-<hash>`, e.g. "2x32-1.36M-s1-9f86d081": the hash is over the canonical resolved
 /// config with the corpus' hash in place of its path, without paths, device, executor, checkpoint
-/// interval and recomputation.
+/// interval, recomputation and what a divergence leads to (which the result says).
 std::string run_id(const RunConfig& config, const std::string& corpus_hash);
 
 /// One key of a config with its value as text: {"train.schedule.warmup", "0.02"}.
@@ -145,6 +149,7 @@ void describe(Fields& fields, TrainConfig& config) {
   fields.choice("precision", config.precision, {"fp32", "tf32", "bf16"});
   fields.some_of("recompute", config.recompute, {"norms", "mlp"});
   fields.number("seed", config.seed, std::uint64_t{0}, std::uint64_t{1} << 52);
+  fields.choice("on_divergence", config.on_divergence, {"stop", "lower_learning_rate"});
   fields.section("schedule", config.schedule);
   fields.section("optimizer", config.optimizer);
   fields.section("evaluate", config.evaluate);

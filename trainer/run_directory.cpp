@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include "kernels/error.h"
 #include "model/quote.h"
@@ -20,6 +21,16 @@ std::optional<std::int64_t> whole_number(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
   return number;
+}
+
+/// The attempt that gave the run its result; else the newest.
+std::int64_t last_attempt(const fs::path& folder) {
+  const std::vector<std::int64_t> numbers = numbered_folders(folder / "attempts");
+  for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
+    const auto outcome = read_outcome(folder / "attempts" / std::to_string(*number));
+    if (outcome && outcome->final) return *number;
+  }
+  return numbers.empty() ? 0 : numbers.back();
 }
 
 RunState state_of(const RunRecord& record) {
@@ -100,6 +111,8 @@ RunResult parse_result(const std::string& text, const std::string& where) {
   result.numerics_id = json_text(json, "numerics_id", where);
   result.seed = static_cast<std::uint64_t>(json_whole(json, "seed", where));
   result.version = json_text(json, "version", where);
+  if (json.contains("learning_rate_halved"))
+    result.learning_rate_halved = static_cast<int>(json_whole(json, "learning_rate_halved", where));
   return result;
 }
 
@@ -110,31 +123,28 @@ std::optional<RunResult> read_result(const fs::path& folder) {
 }
 
 std::string result_json(const RunResult& result) {
-  const nlohmann::ordered_json json = {{"run_id", result.run_id},
-                                       {"status", result.status},
-                                       {"reason", result.reason},
-                                       {"params", result.params},
-                                       {"params_non_embedding", result.params_non_embedding},
-                                       {"tokens", result.tokens},
-                                       {"steps", result.steps},
-                                       {"flops", result.flops},
-                                       {"flops_6nd", result.flops_6nd},
-                                       {"flops_hoffmann", result.flops_hoffmann},
-                                       {"train_loss", finite_or_null(result.train_loss)},
-                                       {"val_loss", finite_or_null(result.val_loss)},
-                                       {"val_bits_per_byte", finite_or_null(result.val_bits_per_byte)},
-                                       {"wall_s", result.wall_s},
-                                       {"tokens_per_s", result.tokens_per_s},
-                                       {"epochs", result.epochs},
-                                       {"device", result.device},
-                                       {"numerics_id", result.numerics_id},
-                                       {"seed", result.seed},
-                                       {"version", result.version}};
+  nlohmann::ordered_json json = {{"run_id", result.run_id},
+                                 {"status", result.status},
+                                 {"reason", result.reason},
+                                 {"params", result.params},
+                                 {"params_non_embedding", result.params_non_embedding},
+                                 {"tokens", result.tokens},
+                                 {"steps", result.steps},
+                                 {"flops", result.flops},
+                                 {"flops_6nd", result.flops_6nd},
+                                 {"flops_hoffmann", result.flops_hoffmann},
+                                 {"train_loss", finite_or_null(result.train_loss)},
+                                 {"val_loss", finite_or_null(result.val_loss)},
+                                 {"val_bits_per_byte", finite_or_null(result.val_bits_per_byte)},
+                                 {"wall_s", result.wall_s},
+                                 {"tokens_per_s", result.tokens_per_s},
+                                 {"epochs", result.epochs},
+                                 {"device", result.device},
+                                 {"numerics_id", result.numerics_id},
+                                 {"seed", result.seed},
+                                 {"version", result.version}};
+  if (result.learning_rate_halved > 0) json["learning_rate_halved"] = result.learning_rate_halved;
   return json.dump(2) + "\n";
-}
-
-bool publish_result(const fs::path& folder, const RunResult& result) {
-  return publish_file(folder / "result.json", result_json(result));
 }
 
 RunRecord read_run(const fs::path& folder) {
@@ -147,33 +157,42 @@ RunRecord read_run(const fs::path& folder) {
   return record;
 }
 
-void append_metrics(const std::string& text, const std::string& file, std::vector<MetricsRow>& rows) {
+std::vector<MetricsRow> parse_metrics(const std::string& text, const std::string& file) {
+  std::vector<MetricsRow> rows;
   std::int64_t line_number = 0;
-  bool first = true;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     ++line_number;
-    MetricsRow row;
     try {
-      row = parse_metrics_line(text.substr(begin, end - begin), file + ":" + std::to_string(line_number));
+      rows.push_back(
+          parse_metrics_line(text.substr(begin, end - begin), file + ":" + std::to_string(line_number)));
     } catch (const InputError&) {
-      if (end + 1 >= text.size()) return;  // the writer was killed inside its last line
+      if (end + 1 >= text.size()) break;  // the writer was killed inside its last line
       throw;
     }
-    if (first) std::erase_if(rows, [&](const MetricsRow& old) { return old.step >= row.step; });
-    first = false;
-    rows.push_back(row);
     begin = end + 1;
   }
+  return rows;
 }
 
 std::vector<MetricsRow> read_metrics(const fs::path& folder) {
-  std::vector<MetricsRow> rows;
-  for (const std::int64_t attempt : numbered_folders(folder / "attempts")) {
-    const fs::path file = folder / "attempts" / std::to_string(attempt) / "metrics.jsonl";
-    if (path_exists(file)) append_metrics(read_file(file), file.string(), rows);
+  std::vector<std::vector<MetricsRow>> parts;  // newest first
+  std::int64_t last = std::numeric_limits<std::int64_t>::max();
+  for (std::int64_t number = last_attempt(folder); number > 0;) {
+    const fs::path attempt = folder / "attempts" / std::to_string(number), file = attempt / "metrics.jsonl";
+    std::vector<MetricsRow> rows;
+    if (path_exists(file)) rows = parse_metrics(read_file(file), file.string());
+    std::erase_if(rows, [&](const MetricsRow& row) { return row.step > last; });
+    const std::optional<AttemptOrigin> origin = read_origin(attempt);
+    if (origin) last = std::min(last, origin->step);
+    if (!origin && !rows.empty()) last = rows.front().step - 1;  // of a version before 0.2
+    number = origin ? std::min(origin->attempt, number - 1) : number - 1;
+    parts.push_back(std::move(rows));
   }
-  return rows;
+  std::vector<MetricsRow> all;
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part)
+    all.insert(all.end(), part->begin(), part->end());
+  return all;
 }
 
 }  // namespace minichilla

@@ -27,6 +27,7 @@ struct RunResult {
   std::string device, numerics_id;
   std::uint64_t seed = 0;
   std::string version;
+  int learning_rate_halved = 0;  ///< times, after as many divergences (train.on_divergence)
 };
 
 /// One line of metrics.jsonl: a training step, or an evaluation when `split` is not empty.
@@ -67,18 +68,15 @@ RunResult parse_result(const std::string& text, const std::string& where);
 std::optional<RunResult> read_result(const std::filesystem::path& folder);
 /// The text of result.json. Losses that are not finite are null.
 std::string result_json(const RunResult& result);
-/// Creates result.json; false when there was one already, which stays. IoError.
-bool publish_result(const std::filesystem::path& folder, const RunResult& result);
-
 /// Reads config.yaml, result.json and the attempts' outcomes. InputError names the file and what is wrong.
 RunRecord read_run(const std::filesystem::path& folder);
 
-/// Appends the rows of one attempt, the text of a metrics.jsonl, to those of earlier attempts: they replace
-/// the rows from their first step on. A torn last line is skipped. InputError names `file` and line.
-void append_metrics(const std::string& text, const std::string& file, std::vector<MetricsRow>& rows);
+/// The rows of one attempt, the text of a metrics.jsonl. A torn last line is skipped. InputError names `file`
+/// and line.
+std::vector<MetricsRow> parse_metrics(const std::string& text, const std::string& file);
 
-/// All rows of all attempts joined: an attempt's rows replace those of earlier attempts from its first step
-/// on, so that no step appears twice. A torn last line is skipped.
+/// The rows that led to the run's result, or to where its newest attempt is: of each attempt those that the
+/// next one began after (see AttemptOrigin), so that no step appears twice or is missing.
 std::vector<MetricsRow> read_metrics(const std::filesystem::path& folder);
 
 }  // namespace minichilla

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -27,6 +28,8 @@
 
 namespace minichilla {
 namespace {
+
+const char* const kTakenOver = "another process has taken this run over";
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -69,18 +72,32 @@ void check_resume_from(const std::filesystem::path& checkpoint, const std::files
                    " itself, which goes on from its newest one; expected another --output to begin there");
 }
 
+/// Attempts that made way for one with a lower learning rate.
+int divergences(const std::filesystem::path& run) {
+  int count = 0;
+  for (const std::int64_t number : numbered_folders(run / "attempts")) {
+    const auto outcome = read_outcome(run / "attempts" / std::to_string(number));
+    count += outcome && outcome->cause == cause::kDiverged;
+  }
+  return std::min(count, kMostLowered);
+}
+
 /// The training of one attempt, from the newest checkpoint to a result or a stop.
 class Training {
  public:
-  Training(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
+  /// `planned` as in the run's config.yaml; `halved`: how often its learning rate was, after divergences.
+  Training(const RunConfig& planned, int halved, TrainContext& context, const std::filesystem::path& run,
            Attempt& attempt);
 
-  Outcome go(StopToken stop);
+  /// Nothing when it diverged and shall begin again with half the learning rate.
+  std::optional<Outcome> go(StopToken stop);
 
  private:
   std::optional<CheckpointState> find_checkpoint(const CheckpointState& origin, FlatArrays& arrays);
+  void begin_after(const CheckpointState& state, const std::string& numerics_id);
   void restore();
   void warn(const std::string& message) const;
+  std::optional<Outcome> diverge();
   std::string diagnosis();
   void enqueue_step();
   bool finish_step();
@@ -98,7 +115,9 @@ class Training {
   std::int64_t tokens() const { return state_.step * config_.train.batch_tokens; }
   double flops() const { return static_cast<double>(tokens()) * flops_.flops; }
 
-  const RunConfig& config_;
+  const RunConfig& planned_;
+  const int halved_;
+  const RunConfig config_;
   TrainContext& context_;
   const std::filesystem::path& run_;
   Attempt& attempt_;
@@ -123,24 +142,31 @@ class Training {
   std::string failure_;               ///< why a step or an evaluation came to nothing
 };
 
-Training::Training(const RunConfig& config, TrainContext& context, const std::filesystem::path& run,
-                   Attempt& attempt)
-    : config_(config),
+RunConfig with_halved_rate(RunConfig config, int halved) {
+  config.train.optimizer.learning_rate = std::ldexp(config.train.optimizer.learning_rate, -halved);
+  return config;
+}
+
+Training::Training(const RunConfig& planned, int halved, TrainContext& context,
+                   const std::filesystem::path& run, Attempt& attempt)
+    : planned_(planned),
+      halved_(halved),
+      config_(with_halved_rate(planned, halved)),
       context_(context),
       run_(run),
       attempt_(attempt),
-      steps_(config.train.steps()),
+      steps_(config_.train.steps()),
       begin_s_(seconds_now()),
-      flops_(flops_per_token(config.model, context.corpus.vocabulary())),
-      schedule_(config.train.schedule, config.train.optimizer.learning_rate, steps_),
-      sampler_(context.corpus.split("train"), config.model.context_length, config.data.order,
-               config.train.seed),
-      step_(config, context.corpus.vocabulary(), context.device),
-      evaluator_(config, context.corpus.split("val"), step_.model(), context.device),
+      flops_(flops_per_token(config_.model, context.corpus.vocabulary())),
+      schedule_(config_.train.schedule, config_.train.optimizer.learning_rate, steps_),
+      sampler_(context.corpus.split("train"), config_.model.context_length, config_.data.order,
+               config_.train.seed),
+      step_(config_, context.corpus.vocabulary(), context.device),
+      evaluator_(config_, context.corpus.split("val"), step_.model(), context.device),
       checkpoints_(run, step_.model().parameters()),
       metrics_(attempt.folder() / "metrics.jsonl"),
-      evaluation_clock_(config.train.evaluate.every, steps_, begin_s_),
-      checkpoint_clock_(config.train.checkpoint.every, steps_, begin_s_) {}
+      evaluation_clock_(config_.train.evaluate.every, steps_, begin_s_),
+      checkpoint_clock_(config_.train.checkpoint.every, steps_, begin_s_) {}
 
 void Training::warn(const std::string& message) const {
   attempt_.log().warn(message);
@@ -151,7 +177,17 @@ std::optional<CheckpointState> Training::find_checkpoint(const CheckpointState& 
   auto own = checkpoints_.load(origin, arrays, [this](const std::string& message) { warn(message); });
   if (own) saved_step_ = own->step;
   if (own || context_.resume_from.empty()) return own;
-  return checkpoints_.load_from(context_.resume_from, origin, arrays);
+  CheckpointState other = checkpoints_.load_from(context_.resume_from, origin, arrays);
+  other.attempt = 0;  // none of this run's
+  return other;
+}
+
+/// Says where this attempt's rows follow on, and marks its checkpoints as its own.
+void Training::begin_after(const CheckpointState& state, const std::string& numerics_id) {
+  state_ = state;
+  if (state.attempt)
+    attempt_.begin_after({state.step, *state.attempt}, numerics_id, context_.device.numerics());
+  state_.attempt = attempt_.number();
 }
 
 void Training::restore() {
@@ -160,10 +196,14 @@ void Training::restore() {
   origin.tokenizer = context_.corpus.tokenizer();
   origin.config_hash = config_hash(config_, origin.corpus_hash);
   origin.numerics_id = numerics_id(config_, origin.corpus_hash, context_.device);
+  origin.attempt = 0;
+  for (int halved = 0; halved < halved_; ++halved) {
+    checkpoints_.abandon(config_hash(with_halved_rate(planned_, halved), origin.corpus_hash));
+  }
   FlatArrays arrays;
   if (const auto found = find_checkpoint(origin, arrays)) {
     step_.upload(arrays);
-    state_ = *found;
+    begin_after(*found, origin.numerics_id);
     if (!state_.numerics_id.ends_with(origin.numerics_id)) {
       warn("goes on under numerics " + origin.numerics_id + ", began under " + state_.numerics_id +
            ": bits may differ from an undisturbed run");
@@ -173,7 +213,7 @@ void Training::restore() {
     }
   } else {
     step_.initialise(config_.train.seed);
-    state_ = origin;
+    begin_after(origin, origin.numerics_id);
   }
   first_step_ = state_.step;
   wall_before_s_ = state_.wall_s;
@@ -182,14 +222,15 @@ void Training::restore() {
                       state_.numerics_id);
 }
 
-Outcome Training::go(StopToken stop) {
+std::optional<Outcome> Training::go(StopToken stop) {
   restore();
   // Not before: a run whose first checkpoint was refused has not begun, and another config may have its
   // folder.
-  replace_file(run_ / "config.yaml", yaml_text(write_config(config_)));
+  replace_file(run_ / "config.yaml", yaml_text(write_config(planned_)));
   while (state_.step < steps_) {
     const int signal = stop.requested();
     if (step_.pending() == 0) {
+      if (attempt_.lost()) return finish_interrupted(kTakenOver);
       if (signal != 0) return finish_interrupted("stopped by signal " + std::to_string(signal));
       enqueue_step();
     }
@@ -199,13 +240,21 @@ Outcome Training::go(StopToken stop) {
     const bool saves = checkpoint_clock_.due(number, seconds_now()) || last;
     // The device works on the next step while this one is written down, unless it has to stop between them.
     if (context_.device.asynchronous() && !evaluates && !saves && signal == 0) enqueue_step();
-    if (!finish_step()) return publish("diverged", failure_);
-    if (evaluates && !evaluate()) return publish("diverged", failure_);
+    if (!finish_step() || (evaluates && !evaluate())) return diverge();
     if (!saves) continue;
-    if (attempt_.superseded()) return finish_interrupted("another process has taken this run over");
+    if (attempt_.superseded()) return finish_interrupted(kTakenOver);
     save_checkpoint();
   }
   return publish("done", "");
+}
+
+std::optional<Outcome> Training::diverge() {
+  if (config_.train.on_divergence == "stop" || halved_ == kMostLowered) return publish("diverged", failure_);
+  metrics_.flush();
+  const std::string next = format_number(config_.train.optimizer.learning_rate / 2);
+  warn(failure_ + "; beginning again with learning rate " + next);
+  if (!attempt_.finish("failed", failure_, cause::kDiverged)) return finish_interrupted(kTakenOver);
+  return std::nullopt;
 }
 
 /// What a diverged run leaves to look at: where the trouble stands, and where it was not there yet.
@@ -337,7 +386,7 @@ Outcome Training::finish_interrupted(const std::string& why) {
 RunResult Training::result(const std::string& status, const std::string& reason) const {
   const ParameterTable& table = step_.model().parameters();
   RunResult result;
-  result.run_id = run_id(config_, state_.corpus_hash);
+  result.run_id = run_id(planned_, state_.corpus_hash);
   result.status = status;
   result.reason = reason;
   result.params = table.params();
@@ -360,18 +409,17 @@ RunResult Training::result(const std::string& status, const std::string& reason)
   result.numerics_id = state_.numerics_id;
   result.seed = config_.train.seed;
   result.version = MINICHILLA_VERSION;
+  result.learning_rate_halved = halved_;
   return result;
 }
 
-/// Somebody who took the run over may have been first; what is on disk then is the result.
+/// Only an attempt that nobody has declared lost gives the run its result.
 Outcome Training::publish(const std::string& status, const std::string& reason) {
   metrics_.sync();
   const RunResult ours = result(status, reason);
-  if (status == "done")
-    checkpoints_.prune(state_.step, 1);  // nobody looks at checkpoints once there is a result
-  const bool first = publish_result(run_, ours);
-  attempt_.finish(status, reason);
-  return outcome_of(first ? ours : read_result(run_).value());
+  if (attempt_.superseded()) return finish_interrupted(kTakenOver);
+  if (status == "done") checkpoints_.prune(1);  // nobody looks at checkpoints once there is a result
+  return attempt_.publish(ours) ? outcome_of(ours) : finish_interrupted(kTakenOver);
 }
 
 }  // namespace
@@ -384,19 +432,30 @@ Outcome train(const RunConfig& config, TrainContext& context, const std::filesys
   const int vocabulary = context.corpus.vocabulary();
   const std::string refusal = memory_refusal(config, vocabulary, context.device);
   if (!refusal.empty()) throw InputError(refusal);
-  Attempt attempt(run);
+  std::unique_ptr<Attempt> attempt;
   try {
-    if (const auto result = read_result(run)) {  // published between the look and the claim
-      attempt.finish(result->status, "the run had ended before");
-      return outcome_of(*result);
+    for (;;) {
+      attempt = std::make_unique<Attempt>(run);
+      const auto outcome = Training(config, divergences(run), context, run, *attempt).go(stop);
+      if (outcome) return *outcome;
+      attempt.reset();
     }
-    return Training(config, context, run, attempt).go(stop);
+  } catch (const RunEndedError&) {  // published after the look
+    const auto result = read_result(run);
+    if (!result) throw;
+    return outcome_of(*result);
   } catch (const std::bad_alloc&) {  // somebody else took memory after the look
     const std::string message = out_of_memory_message(config, vocabulary, context.device);
-    attempt.fail(message);
+    if (attempt) attempt->fail(cause::kOutOfMemory, message);
     throw std::runtime_error(message);
+  } catch (const InputError& error) {
+    if (attempt) attempt->fail(cause::kBadInput, error.what());
+    throw;
+  } catch (const IoError& error) {
+    if (attempt) attempt->fail(cause::kInputOutput, error.what());
+    throw;
   } catch (const std::exception& error) {
-    attempt.fail(error.what());
+    if (attempt) attempt->fail(cause::kCrash, error.what());
     throw;
   }
 }

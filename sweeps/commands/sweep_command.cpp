@@ -1,4 +1,4 @@
-// minichilla sweep plan|run|status
+// minichilla sweep plan|run; the others have files of their own.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <filesystem>
@@ -10,14 +10,15 @@
 #include "kernels/error.h"
 #include "sweeps/commands/commands.h"
 #include "sweeps/commands/json_output.h"
+#include "sweeps/commands/sweep_commands.h"
 #include "sweeps/device_choice.h"
 #include "sweeps/local_executor.h"
 #include "sweeps/machine.h"
 #include "sweeps/plan_table.h"
 #include "sweeps/run_store.h"
 #include "sweeps/speeds.h"
-#include "sweeps/status.h"
 #include "sweeps/text_table.h"
+#include "sweeps/worker_slots.h"
 #include "trainer/corpus.h"
 #include "trainer/files.h"
 #include "trainer/progress_line.h"
@@ -34,7 +35,10 @@ struct SweepOptions {
   std::string input, output, json;
   std::string device = "auto", products = kLibraryProducts;
   std::vector<std::string> sets;
-  int workers = 0;  ///< 0: one per core, or one on a GPU
+  int workers = 0;   ///< 0: one per core or GPU
+  double speed = 0;  ///< FLOP/s of one worker, in place of measuring; 0: measure
+  std::string gpus, order = "longest";
+  bool retry_failed = false, no_pin = false;
   bool extend = false, no_calibration = false;
 };
 
@@ -87,7 +91,11 @@ StoredPlan plan_and_store(const SweepOptions& options, const StopToken& stop) {
   check_output_folder(options.output);
   StoredPlan stored{read_plan_from_config(options), {}};
   check_plan(options.output, stored.plan, options.extend);
-  if (!options.no_calibration) calibrate(stored.plan, options, stop);
+  if (options.speed > 0) {
+    assume_speed(stored.plan, options.speed);
+  } else if (!options.no_calibration) {
+    calibrate(stored.plan, options, stop);
+  }
   stored.changes = store_plan(options.output, stored.plan, options.extend);
   return stored;
 }
@@ -174,7 +182,10 @@ std::string summary_text(const SweepOutcome& outcome, const std::string& sweep) 
     text += "failed: " + failure.run_id + ": " + failure.message + "\n";
   }
   if (outcome.interrupted) return text + "interrupted; to go on: minichilla sweep run " + sweep + "\n";
-  if (!outcome.failures.empty()) return text + "to try those again: minichilla sweep run " + sweep + "\n";
+  if (outcome.host_failed)
+    return text + "too many runs failed here in a row; on another host: minichilla sweep run " + sweep + "\n";
+  if (!outcome.failures.empty())
+    return text + "to try those again: minichilla sweep run " + sweep + " --retry-failed\n";
   return text + "next: minichilla fit " + sweep + "\n";
 }
 
@@ -202,6 +213,30 @@ std::string folder_to_run(SweepOptions& options, const StopToken& stop) {
   return options.output;
 }
 
+/// GPUs that workers train on: those of --gpus, or with plain --device cuda all that can train.
+std::vector<int> chosen_gpus(const SweepOptions& options) {
+  if (options.gpus.empty() && options.device != "cuda") return {};
+  const CudaSupport support = cuda_support();
+  if (!support.problem.empty()) throw InputError("--gpus: found no GPU: " + support.problem);
+  if (options.gpus.empty()) {
+    std::vector<int> usable;
+    for (std::size_t i = 0; i < support.gpus.size(); ++i) {
+      if (support.gpus[i].problem.empty()) usable.push_back(static_cast<int>(i));
+    }
+    return usable;
+  }
+  const std::vector<int> chosen = parse_numbers(options.gpus, "--gpus");
+  for (const int gpu : chosen) {
+    const auto index = static_cast<std::size_t>(gpu);
+    const std::string problem = index < support.gpus.size()
+                                    ? support.gpus[index].problem
+                                    : "there are " + std::to_string(support.gpus.size()) +
+                                          ", numbered from 0 in the order of CUDA_VISIBLE_DEVICES";
+    if (!problem.empty()) throw InputError("--gpus: found " + std::to_string(gpu) + ": " + problem);
+  }
+  return chosen;
+}
+
 SweepOutcome run_with_progress(const ExecutorOptions& executor) {
   ProgressLine line;
   ExecutorEvents events;
@@ -211,6 +246,11 @@ SweepOutcome run_with_progress(const ExecutorOptions& executor) {
 }
 
 void run_command(SweepOptions& options, CommandContext& context) {
+  const std::vector<int> gpus = chosen_gpus(options);
+  if (!gpus.empty()) {
+    options.device = "cuda:" + std::to_string(gpus.front());  // for the plan, if there has to be one
+    if (options.workers == 0) options.workers = static_cast<int>(gpus.size());
+  }
   settle_device(options);
   try {
     const std::string sweep = folder_to_run(options, context.stop);
@@ -219,7 +259,11 @@ void run_command(SweepOptions& options, CommandContext& context) {
     executor.workers = options.workers;
     executor.device = options.device;
     executor.products = options.products;
+    executor.gpus = gpus;
+    executor.pin = !options.no_pin;
+    executor.order = order_of(options.order);
     executor.stop = context.stop;
+    if (options.retry_failed) forget_all_failures(sweep);
     const SweepOutcome outcome = run_with_progress(executor);
     write_json(options.json, outcome_json(outcome));
     if (options.json != "-") std::cout << summary_text(outcome, sweep) << std::flush;
@@ -230,13 +274,18 @@ void run_command(SweepOptions& options, CommandContext& context) {
   }
 }
 
-void status_command(const SweepOptions& options) {
-  const std::vector<RunStatus> runs = sweep_status(options.input);
-  write_json(options.json, status_json(runs));
-  if (options.json != "-") std::cout << status_text(options.input, runs) << std::flush;
-}
-
 const char* const kJsonHelp = "Write it all as JSON to this file; - is stdout";
+
+double parse_speed(const std::string& text) {
+  double speed = 0;
+  try {
+    speed = parse_quantity(text);
+  } catch (const std::invalid_argument&) {
+  }
+  if (!(speed > 0))
+    throw InputError("--speed: found " + quote(text) + ", expected FLOP/s of one worker such as 5e9 or 40T");
+  return speed;
+}
 
 void add_planning_options(CLI::App& command, SweepOptions& options) {
   command.add_option("--set", options.sets, "Change a key of the config: path=value (may be repeated)")
@@ -265,11 +314,17 @@ void add_plan(CLI::App& sweep, CommandContext& context) {
       sweep.add_subcommand("plan", "Show every run of a sweep and what it costs, and write the plan down");
   command->add_option("CONFIG", options->input, "The sweep's YAML file")->required();
   command->add_option("--output", options->output, "Folder of the sweep")->required()->type_name("SWEEP");
+  command
+      ->add_option_function<std::string>(
+          "--speed", [options](const std::string& text) { options->speed = parse_speed(text); },
+          "FLOP/s of one worker, such as 40T, to plan for other machines than this one; nothing is measured")
+      ->type_name("FLOP/S");
   command->add_flag("--extend", options->extend, "Add the runs to a sweep that was planned otherwise");
   add_planning_options(*command, *options);
   command->footer(
       "Planning the same again changes nothing.\nExample:\n"
-      "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --set 'sweep.budgets=[1e11, 1e12]'");
+      "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --set 'sweep.budgets=[1e11, 1e12]'\n"
+      "  minichilla sweep plan configs/isoflop.yaml --output sweeps/mine --workers 64 --speed 40T");
   command->callback([options, &context] {
     settle_device(*options);
     plan_command(*options, context);
@@ -285,20 +340,17 @@ void add_run(CLI::App& sweep, CommandContext& context) {
   command->add_option("--output", options->output, "Folder of the sweep, when a config is given")
       ->type_name("SWEEP");
   add_planning_options(*command, *options);
+  command
+      ->add_option("--gpus", options->gpus,
+                   "GPUs to train on, one worker each: 0,1 or 0-3; default with --device cuda: all")
+      ->type_name("LIST");
+  add_taking_options(*command, options->order, options->retry_failed);
+  command->add_flag("--no-pin", options->no_pin, "Do not keep each worker on a core of its own");
   command->footer(
       "Ctrl-C checkpoints; the same command goes on. A failing run never stops the others.\n"
       "Exit status: 0 all done, 1 some failed or diverged, 75 interrupted.\nExample:\n"
       "  minichilla sweep run sweeps/mine --workers 4");
   command->callback([options, &context] { run_command(*options, context); });
-}
-
-void add_status(CLI::App& sweep) {
-  auto options = std::make_shared<SweepOptions>();
-  CLI::App* command = sweep.add_subcommand("status", "Show where every run of a sweep stands");
-  command->add_option("SWEEP", options->input, "Folder of a planned sweep")->required();
-  command->add_option("--json", options->json, kJsonHelp)->type_name("FILE");
-  command->footer("Example:\n  minichilla sweep status sweeps/mine");
-  command->callback([options] { status_command(*options); });
 }
 
 }  // namespace
@@ -309,7 +361,10 @@ void add_sweep_command(CLI::App& app, CommandContext& context) {
   sweep->require_subcommand(1);
   add_plan(*sweep, context);
   add_run(*sweep, context);
-  add_status(*sweep);
+  add_sweep_work(*sweep, context);
+  add_sweep_submit(*sweep, context);
+  add_sweep_status(*sweep, context);
+  add_sweep_verify(*sweep, context);
   sweep->footer(
       "Example:\n  minichilla sweep plan configs/quickstart.yaml --output sweeps/first\n"
       "  minichilla sweep run sweeps/first\n  minichilla sweep status sweeps/first");

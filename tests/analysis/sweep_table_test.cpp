@@ -45,7 +45,7 @@ class SweepTable : public testing::Test {
     result.flops_6nd = 3e7;
     result.val_loss = loss;
     result.version = "test";
-    publish_result(folder_ / ("runs/" + id), result);
+    folder_.write("runs/" + id + "/result.json", result_json(result));
   }
 
   void add_metrics(const std::string& id, const std::vector<MetricsRow>& rows) {

@@ -202,6 +202,7 @@ def stopped_run(folder):
     """A run that was told to stop after its checkpoints 5 and 10: "done", with what came after step 10 undone."""
     shutil.copytree(folder / "done", folder / "stopped")
     (folder / "stopped" / "result.json").unlink()
+    (folder / "stopped" / "attempts" / "1" / "outcome.json").write_text('{"status": "interrupted", "reason": ""}')
     shutil.copytree(folder / "done" / "checkpoints" / "20", folder / "stopped" / "checkpoints" / "10")
     shutil.rmtree(folder / "stopped" / "checkpoints" / "20")
     return folder / "stopped"
@@ -245,6 +246,16 @@ sweep_case("unknown kind", "isoflop", "isoflp")
 sweep_case("unknown size", "ladder[0:3]", "lader[0:3]")
 sweep_case("a rule with an unknown name", "'0.01'", "'0.01*(16/d_modl)'")
 sweep_case("a budget below zero", "1e6", "-1e6")
+
+
+@case("nothing to verify")
+def nothing_to_verify(folder):
+    (folder / "s.yaml").write_text(SWEEP.replace("[1e6]", "[1e9]"))
+    planned = minichilla(folder, "sweep", "plan", "s.yaml", "--output", "sweep", "--no-calibration")
+    assert planned.returncode == 0, planned
+    return minichilla(folder, "sweep", "verify", "sweep")
+
+
 table_case("a table without a loss", "params,tokens,los\n1,2,3\n")
 table_case("text in a table", "params,tokens,loss\n1,2,x\n")
 table_case("a loss below zero", "params,tokens,loss\n1,2,-1\n")
@@ -304,6 +315,31 @@ def foreign_fit(folder):
     return minichilla(folder, "predict", "f.json", "--flops", "1e12")
 
 
+def submit_case(what, *options, files=None, path=None):
+    """Of a planned sweep, with `files` beside it; `path` is the PATH."""
+    @case(what)
+    def submit(folder):
+        for name, text in (files or {}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin" if path is None else path}
+        return minichilla(folder, "sweep", "submit", "planned", *options, environment=environment)
+
+
+FAKE_SLURM = {"bin/squeue": "#!/bin/sh\n", "bin/scontrol": "#!/bin/sh\n",
+              "bin/sbatch": "#!/bin/sh\necho 'sbatch: error: invalid partition specified: nowhere' >&2\nexit 1\n"}
+submit_case("no SLURM on this machine", path="/nowhere")
+submit_case("sbatch refuses", "--partition", "nowhere", files=FAKE_SLURM)
+submit_case("a grace as long as the time limit", "--time", "1")
+submit_case("a placeholder that there is not", "--dry-run", "--template", "mine.sbatch",
+            files={"mine.sbatch": "#!/bin/sh\n{{nam}}\n"})
+submit_case("an unknown key in submit.yaml", files={"planned/slurm/submit.yaml": "partitoin: gpu\n"})
+submit_case("jobs.jsonl of something else", files={**FAKE_SLURM, "planned/slurm/name": "x\n",
+                                                   "planned/slurm/jobs.jsonl": "hello\n"})
+command_case("a speed that is none", "sweep", "plan", "s.yaml", "--output", "sweep", "--speed", "fast")
+
+
 class BadInput(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -315,11 +351,13 @@ class BadInput(unittest.TestCase):
         (cls.prepared / "text.txt").write_text(text)
         (cls.prepared / "other.txt").write_text(text.upper())
         (cls.prepared / "run.yaml").write_text(RUN)
+        (cls.prepared / "planned.yaml").write_text(SWEEP.replace("1e6", "1e9"))
         prepare = ["data", "prepare", "--val", "0.1"]
         subwords = ["--tokenizer", "sentencepiece", "--vocab", "300"]
         for arguments in ([*prepare, "text.txt", "--output", "corpus"], [*prepare, "other.txt", "--output", "corpus2"],
                           [*prepare, "text.txt", "--output", "subwords", *subwords],
-                          ["train", "run.yaml", "--output", "done"]):
+                          ["train", "run.yaml", "--output", "done"],
+                          ["sweep", "plan", "planned.yaml", "--output", "planned", "--no-calibration"]):
             done = minichilla(cls.prepared, *arguments)
             assert done.returncode == 0, done.stderr
 

@@ -9,7 +9,7 @@ from program import KILLED, Fault, run
 
 STEPS = 20
 LONG_STEPS = 400
-TIMES = {"wall_s", "tokens_per_s", "train_s"}  # differ from run to run
+TIMES = {"wall_s", "tokens_per_s", "train_s", "attempt"}  # differ from run to run
 CONFIG = """\
 model: {{n_layers: 1, d_model: 8, n_heads: 1, context_length: 8, attention: {{pattern: [dense]}}}}
 data: {{corpus: {corpus}}}
@@ -111,14 +111,20 @@ def without_times(values):
 
 
 def joined_metrics(folder):
-    """The rows of all attempts as docs/training.md says: an attempt's rows replace all earlier ones from its first step
-    on; half a line at the end of a file is skipped."""
-    rows = []
-    for attempt in sorted((folder / "attempts").glob("[0-9]*"), key=lambda path: int(path.name)):
-        file = attempt / "metrics.jsonl"
-        lines = file.read_text().split("\n") if file.exists() else []
-        own = [json.loads(line) for line in lines[:-1]]
-        if own:
-            rows = [row for row in rows if row["step"] < own[0]["step"]] + own
+    """The rows that led to the end as docs/training.md says: of each attempt those up to the step after which the next one
+    began; half a line at the end of a file is skipped."""
+    attempts = {int(path.name): path for path in (folder / "attempts").glob("[0-9]*")}
+    number = max((n for n, path in attempts.items() if '"run_id"' in text_of(path / "outcome.json")), default=max(attempts))
+    rows, last = [], float("inf")
+    while number:
+        own = [json.loads(line) for line in text_of(attempts[number] / "metrics.jsonl").split("\n")[:-1]]
+        rows = [row for row in own if row["step"] <= last] + rows
+        origin = json.loads(text_of(attempts[number] / "origin.json") or "{}")
+        last = min(last, origin.get("step", last))
+        number = origin.get("attempt", number - 1)
     rows = [without_times(row) for row in rows]
     return [row for row in rows if "split" not in row], [row for row in rows if "split" in row]
+
+
+def text_of(file):
+    return file.read_text() if file.exists() else ""

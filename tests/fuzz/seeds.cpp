@@ -13,6 +13,7 @@
 #include "sweeps/analysis/fit.h"
 #include "sweeps/analysis/sweep_folder.h"
 #include "sweeps/grid.h"
+#include "sweeps/slurm_folder.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/sample_checkpoint.h"
 #include "trainer/attempt.h"
@@ -314,6 +315,14 @@ void write_all(const fs::path& folder) {
   planned.size = "2x32";
   write_plan(scratch.path(), {planned});
   seeds.add("plan", "one_run", read_file(scratch.path() / "plan.json"));
+  seeds.add("slurm", "squeue",
+            "1_0|2|1|PENDING|Resources|0:00|1-01:00:00||mine-1f\n7|7|7|RUNNING|None|0:03|UNLIMITED|n1|m\n");
+  seeds.add("slurm", "scontrol",
+            "JobId=2 JobState=TIMEOUT Restarts=1 RunTime=00:01:03 TimeLimit=00:01:00 PreemptTime=None\n");
+  fs::create_directories(slurm_folder(scratch.path()));
+  append_slurm_record(scratch.path(), {"workers", "12", 64, 8, 0.25});
+  seeds.add("slurm", "jobs", read_file(slurm_folder(scratch.path()) / "jobs.jsonl"));
+  seeds.add_hostile_json("slurm", "");
   seeds.write_dictionaries();
 }
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 
 #include <atomic>
 #include <chrono>
@@ -9,12 +10,16 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "kernels/error.h"
+#include "sweeps/run_history.h"
 #include "sweeps/run_store.h"
 #include "sweeps/status.h"
 #include "sweeps/worker_process.h"
+#include "sweeps/worker_slots.h"
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/attempt.h"
 #include "trainer/files.h"
@@ -59,6 +64,8 @@ class ExecutorTest : public SweepFixture {
     options.program = program;
     options.workers = workers;
     options.stop = StopToken(stop);
+    options.retry.wait = std::chrono::milliseconds(0);
+    options.retry.killed = 4;
     ExecutorEvents events;
     events.on_message = [&](const std::string& message) {
       const std::lock_guard lock(mutex_);
@@ -112,8 +119,8 @@ TEST_F(ExecutorTest, HandsTheTrainerItsArguments) {
   const fs::path arguments = folder_ / "arguments";
   run(sweep_folder(), 1, script("echo \"$@\" > " + arguments.string() + "\n" + publish("done")));
   const std::string folder = run_of(sweep_folder(), 0).string();
-  EXPECT_EQ(read_file(arguments),
-            "train " + folder + "/config.yaml --output " + folder + " --device cpu --products library --threads 1 --quiet\n");
+  EXPECT_EQ(read_file(arguments), "train " + folder + "/config.yaml --output " + folder +
+                                      " --device cpu --products library --threads 1 --quiet\n");
 }
 
 TEST_F(ExecutorTest, KeepsAllWorkersBusyAndNoMore) {
@@ -140,15 +147,18 @@ TEST_F(ExecutorTest, AFailingRunIsTriedThriceAndNeverStopsTheOthers) {
   const fs::path starts = folder_ / "starts";
   const std::string bad = runs_[2].run_id;
   const fs::path program = script("if [ $id = " + bad + " ]; then echo >> " + starts.string() +
-                                  "; echo 'minichilla: no room left' >&2; exit 74; fi\n" + publish("done"));
+                                  "; echo 'minichilla: no room left' >&2; exit 1; fi\n" + publish("done"));
   const SweepOutcome outcome = run(sweep_folder(), 2, program);
   EXPECT_EQ(outcome.done, 3);
   ASSERT_THAT(outcome.failures, SizeIs(1));
   EXPECT_EQ(outcome.failures[0].run_id, bad);
   EXPECT_EQ(outcome.failures[0].message, "no room left");
   EXPECT_EQ(read_file(starts), "\n\n\n");
-  EXPECT_THAT(messages_, Contains(AllOf(HasSubstr(bad), HasSubstr("try 3 of 3"))));
-  EXPECT_EQ(run(sweep_folder(), 2, script(publish("done"))).done, 4) << "another call tries it again";
+  EXPECT_THAT(messages_, Contains(AllOf(HasSubstr(bad), HasSubstr("(crash, 2 of 3 times)"))));
+  EXPECT_EQ(run(sweep_folder(), 2, script(publish("done"))).done, 3) << "others count the same";
+  EXPECT_EQ(read_history(run_of(sweep_folder(), 2)).failures.at("crash"), 3);
+  forget_failures(run_of(sweep_folder(), 2));
+  EXPECT_EQ(run(sweep_folder(), 2, script(publish("done"))).done, 4);
 }
 
 TEST_F(ExecutorTest, BadInputIsNotTriedAgain) {
@@ -163,12 +173,15 @@ TEST_F(ExecutorTest, BadInputIsNotTriedAgain) {
 
 TEST_F(ExecutorTest, SaysHowAWorkerEndedThatSaidNothing) {
   store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400]");
-  EXPECT_THAT(run(sweep_folder(), 1, script("kill -SEGV $$")).failures.at(0).message, HasSubstr("signal 11"));
-  EXPECT_THAT(run(sweep_folder(), 1, script("kill -KILL $$")).failures.at(0).message, HasSubstr("memory"));
-  EXPECT_THAT(run(sweep_folder(), 1, script("exit 9")).failures.at(0).message, HasSubstr("status 9"));
-  EXPECT_THAT(run(sweep_folder(), 1, script("exit 75")).failures.at(0).message, HasSubstr("asked to stop"));
-  EXPECT_THAT(run(sweep_folder(), 1, script("exit 0")).failures.at(0).message, HasSubstr("status 0"))
-      << "success without a result is none";
+  const auto message = [&](const std::string& body) {
+    forget_failures(run_of(sweep_folder(), 0));
+    return run(sweep_folder(), 1, script(body)).failures.at(0).message;
+  };
+  EXPECT_THAT(message("kill -SEGV $$"), HasSubstr("signal 11"));
+  EXPECT_THAT(message("kill -KILL $$"), HasSubstr("memory"));
+  EXPECT_THAT(message("exit 9"), HasSubstr("status 9"));
+  EXPECT_THAT(message("exit 75"), HasSubstr("asked to stop"));
+  EXPECT_THAT(message("exit 0"), HasSubstr("status 0")) << "success without a result is none";
 }
 
 TEST_F(ExecutorTest, AResultThatCannotBeReadFailsThatRunAlone) {
@@ -192,8 +205,7 @@ TEST_F(ExecutorTest, WaitsForARunThatAnotherProcessOwns) {
     }));
     RunResult result;
     result.status = "done";
-    publish_result(run_of(sweep_folder(), 1), result);
-    attempt->finish("done", "");
+    attempt->publish(result);
   });
   const SweepOutcome outcome = run(sweep_folder(), 1, script(publish("done")));
   other.join();
@@ -213,6 +225,99 @@ TEST_F(ExecutorTest, TakesOverARunWhoseOwnerDies) {
   });
   EXPECT_EQ(run(sweep_folder(), 1, script(publish("done"))).done, 1);
   other.join();
+}
+
+TEST_F(ExecutorTest, AHostThatFailsThreeRunsInARowTakesNoMore) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400, 12800], seeds: [1, 2, 3]");
+  const SweepOutcome bad = run(sweep_folder(), 1, script("echo 'minichilla: no GPU' >&2; exit 2"));
+  EXPECT_TRUE(bad.host_failed);
+  EXPECT_THAT(bad.failures, SizeIs(3)) << "the other three are left to better hosts";
+  EXPECT_THAT(messages_, Contains(HasSubstr("3 runs in a row failed on this host")));
+  for (const PlannedRun& planned : runs_) forget_failures(run_folder(sweep_folder(), planned.run_id));
+  const fs::path count = folder_ / "count";
+  const SweepOutcome mixed =
+      run(sweep_folder(), 1,
+          script("echo >> " + count.string() + "; if [ $(($(wc -l < " + count.string() +
+                 ") % 3)) != 0 ]; then exit 2; fi\n" + publish("done")));
+  EXPECT_FALSE(mixed.host_failed);
+  EXPECT_THAT(mixed.failures, SizeIs(4)) << "one in three succeeds";
+  EXPECT_EQ(mixed.done, 2);
+}
+
+TEST_F(ExecutorTest, AFullDiskIsWaitedFor) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400]");
+  const fs::path small = folder_ / "small";
+  fs::create_directory(small);
+  if (mount("none", small.c_str(), "tmpfs", 0, "size=1400k") != 0) GTEST_SKIP() << "no right to mount";
+  fs::copy(sweep_folder(), small / "sweep", fs::copy_options::recursive);
+  std::thread space([&] {
+    EXPECT_TRUE(eventually([&] {
+      const std::lock_guard lock(mutex_);
+      return !messages_.empty();
+    }));
+    fs::remove(small / "filler");
+  });
+  const SweepOutcome outcome = run(small / "sweep", 1,
+                                   script("if [ ! -e " + (folder_ / "again").string() + " ]; then touch " +
+                                          (folder_ / "again").string() + "; head -c 1000000 /dev/zero > " +
+                                          (small / "filler").string() + "; exit 74; fi\n" + publish("done")));
+  space.join();
+  umount2(small.c_str(), MNT_DETACH);
+  EXPECT_EQ(outcome.done, 1);
+  EXPECT_THAT(messages_, testing::ElementsAre(HasSubstr("is full"), HasSubstr("going on with it"),
+                                              HasSubstr("there is space again")));
+}
+
+TEST_F(ExecutorTest, ShortestOrAsPlanned) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [12800, 6400, 19200]");
+  const fs::path order = folder_ / "order";
+  for (const auto& [wanted, ids] :
+       {std::pair{RunOrder::shortest, std::vector<std::size_t>{1, 0, 2}}, {RunOrder::planned, {0, 1, 2}}}) {
+    ExecutorOptions options;
+    options.sweep = sweep_folder();
+    options.program = script("echo $id >> " + order.string() + "\n" + publish("done"));
+    options.order = wanted;
+    run_sweep(options, {});
+    std::string expected;
+    for (const std::size_t run : ids) {
+      expected += runs_[run].run_id + "\n";
+      fs::remove(run_of(sweep_folder(), run) / "result.json");
+    }
+    EXPECT_EQ(read_file(order), expected);
+    fs::remove(order);
+  }
+}
+
+TEST_F(ExecutorTest, EachPinnedWorkerHasACoreOfItsOwn) {
+  const std::vector<int> cores = allowed_cores();
+  if (cores.size() < 2) GTEST_SKIP() << "one core";
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400, 12800]");
+  const fs::path seen = folder_ / "seen";
+  ExecutorOptions options;
+  options.sweep = sweep_folder();
+  options.workers = 2;
+  options.pin = true;
+  options.program =
+      script("grep Cpus_allowed_list /proc/self/status >> " + seen.string() + "; while [ $(wc -l < " +
+             seen.string() + ") != 2 ]; do sleep 0.01; done\n" + publish("done"));
+  EXPECT_EQ(run_sweep(options, {}).done, 2);
+  std::istringstream lines(read_file(seen));
+  std::set<std::string> different;
+  for (std::string line; std::getline(lines, line);) different.insert(line);
+  EXPECT_THAT(different, SizeIs(2));
+  for (const std::string& line : different)
+    EXPECT_THAT(line, testing::MatchesRegex(".*\t[0-9]+")) << "one core";
+}
+
+TEST_F(ExecutorTest, ARunThatMayNotStartIsLeftToOthers) {
+  store(sweep_folder(), kFourRuns);
+  ExecutorOptions options;
+  options.sweep = sweep_folder();
+  options.program = script(publish("done"));
+  options.may_start = [](const PlannedRun& run, double) { return run.tokens < 20'000; };
+  const SweepOutcome outcome = run_sweep(options, {});
+  EXPECT_EQ(outcome.done, 3);
+  EXPECT_EQ(outcome.refused, 1);
 }
 
 TEST_F(ExecutorTest, TheJsonSaysWhatFailed) {

@@ -136,14 +136,6 @@ TEST_F(PlannerTest, WarnsOfBudgetsAndMicroBatchesAndMemory) {
   EXPECT_THAT(warnings(plan), Not(Contains(HasSubstr("are free")))) << "free memory unknown";
 }
 
-TEST(ScheduleSeconds, IsLongestFirst) {
-  EXPECT_EQ(schedule_seconds({1, 2, 3, 4}, 1), 10);
-  EXPECT_EQ(schedule_seconds({1, 2, 3, 4}, 2), 5);
-  EXPECT_EQ(schedule_seconds({7, 1, 1}, 2), 7);
-  EXPECT_EQ(schedule_seconds({1, 2}, 5), 2);
-  EXPECT_EQ(schedule_seconds({}, 2), 0);
-}
-
 TEST(EvaluatedTokens, FollowTheInterval) {
   TrainConfig train;
   train.tokens = 1000 * 512;
@@ -321,16 +313,33 @@ TEST_F(PlannerTest, TheTableShowsEveryRunUnderItsBudget) {
   for (const PlanRow& row : plan.rows) EXPECT_THAT(text, HasSubstr(row.planned.run_id));
   EXPECT_THAT(text, AllOf(HasSubstr("budget 1e8 FLOPs\n"), HasSubstr("budget 2e8 FLOPs\n"),
                           HasSubstr("warning: mind this"), HasSubstr("4 runs, 2 budgets, 2 sizes")));
-  EXPECT_THAT(text, Not(HasSubstr("estimated"))) << "nothing was measured";
+  EXPECT_THAT(text, Not(HasSubstr("schedule"))) << "nothing was measured";
   for (PlanRow& row : plan.rows) {
     row.tokens_per_s = 1;
     row.planned.estimated_s = 30;
   }
-  EXPECT_THAT(plan_text(plan, view),
-              HasSubstr("estimated wall clock: 1m00s with 2 workers (2m00s of one core)"));
+  EXPECT_THAT(
+      plan_text(plan, view),
+      HasSubstr(
+          "schedule, longest first: 1m00s with 2 workers, 100 % busy (2m00s of one core; the longest "
+          "run takes 30s)\nother numbers of workers: 2m00s with 1, 100 % busy; 30s with 4, 100 % busy"));
   PlanView short_view = view;
   short_view.most_rows = 3;
   EXPECT_THAT(plan_text(plan, short_view), HasSubstr("1 more runs"));
+}
+
+TEST_F(PlannerTest, AGivenSpeedTakesThePlaceOfMeasuring) {
+  SweepPlan plan = this->plan("kind: isoflop, budgets: [1e8, 4e8], sizes: [1x16]");
+  assume_speed(plan, 1e7);
+  for (const PlanRow& row : plan.rows) {
+    const double evaluated = evaluated_tokens(row.config.train, row.planned.flops / 1e7);
+    EXPECT_NEAR(row.planned.estimated_s * 1e7, row.planned.flops + evaluated * row.flops_per_token.flops / 3,
+                1e-6 * row.planned.flops)
+        << "a forward pass is a third of forward and backward";
+  }
+  const PlanTotals totals = plan_totals(plan, 64);
+  EXPECT_EQ(totals.schedule.makespan_s, plan.rows[1].planned.estimated_s);
+  EXPECT_LE(totals.schedule.utilisation(), 2.0 / 64);
 }
 
 TEST_F(PlannerTest, TheJsonHasEveryRunAndTotals) {

@@ -232,7 +232,7 @@ PlannedRun add_run(const fs::path& sweep, const Observation& observation, const 
   result.val_loss = observation.loss;
   result.numerics_id = "0123abcd";
   result.version = "9.9.9";
-  publish_result(folder, result);
+  publish_file(folder / "result.json", result_json(result));
   return planned;
 }
 

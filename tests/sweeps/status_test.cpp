@@ -125,7 +125,7 @@ TEST_F(StatusTest, TheNewestAttemptsOutcomeDecides) {
   folder_.write(path_of(0, "attempts/9/outcome.json"), R"({"status": "failed", "reason": "disk full"})");
   folder_.write(path_of(0, "attempts/9/metrics.jsonl"), metrics(1, 30));
   EXPECT_EQ(status(0).state, RunState::failed);
-  EXPECT_EQ(status(0).reason, "disk full");
+  EXPECT_EQ(status(0).reason, "crash, 1 of 3 times: disk full");
   folder_.write(path_of(0, "attempts/10/outcome.json"), R"({"status": "interrupted", "reason": "stopped"})");
   EXPECT_EQ(status(0).state, RunState::interrupted) << "10 is newer than 9";
   EXPECT_DOUBLE_EQ(status(0).progress, 0.3) << "the newest attempt that has metrics";

@@ -48,7 +48,7 @@ TEST_F(SweepCommandTest, PlanRunStatusEndToEnd) {
   const std::string sweep = sweep_folder().string();
   Answer answer = call({"plan", config(small_), "--output", sweep, "--workers", "1"});
   EXPECT_EQ(answer.status, 0);
-  EXPECT_THAT(answer.text, AllOf(HasSubstr("2 runs, 1 size"), HasSubstr("estimated wall clock"),
+  EXPECT_THAT(answer.text, AllOf(HasSubstr("2 runs, 1 size"), HasSubstr("schedule, longest first: "),
                                  HasSubstr("2 runs planned"), HasSubstr("minichilla sweep run " + sweep)));
   answer = call({"status", sweep});
   EXPECT_EQ(answer.status, 0);
@@ -133,6 +133,36 @@ TEST_F(SweepCommandTest, CtrlCSaysHowToGoOn) {
   EXPECT_EQ(end->status, 75);
   EXPECT_THAT(read_file(log), HasSubstr("interrupted; to go on: minichilla sweep run " + sweep));
   EXPECT_THAT(call({"status", sweep}).text, HasSubstr("1 interrupted"));
+}
+
+TEST_F(SweepCommandTest, OneWorkerTakesWhatIsLeft) {
+  const std::string sweep = sweep_folder().string();
+  ASSERT_EQ(call({"plan", config(small_), "--output", sweep, "--no-calibration"}).status, 0);
+  Answer answer = call({"work", sweep, "--device", "cpu", "--order", "shortest"});
+  EXPECT_EQ(answer.status, 0);
+  EXPECT_THAT(answer.text, AllOf(HasSubstr("2 runs: 2 done"), HasSubstr("nothing is left to take")));
+  answer = call({"verify", sweep, "--device", "cpu", "--runs", "1"});
+  EXPECT_EQ(answer.status, 0);
+  EXPECT_THAT(answer.text, AllOf(HasSubstr("bits"), HasSubstr("same")));
+  EXPECT_TRUE(
+      nlohmann::json::parse(read_file(sweep_folder() / "provenance.json"))["corpus"].contains("sources"));
+  answer = call({"run", sweep, "--gpus", "0,0"});
+  EXPECT_EQ(answer.status, 2);
+  EXPECT_THAT(answer.text, HasSubstr("--gpus: found"));
+}
+
+TEST_F(SweepCommandTest, ARunThatWasGivenUpIsTriedAgainWhenAskedTo) {
+  const std::string sweep = sweep_folder().string();
+  ASSERT_EQ(call({"plan", config(small_), "--output", sweep, "--no-calibration"}).status, 0);
+  const std::string bad = "sweep/runs/" + read_plan(sweep_folder()).at(0).run_id + "/config.yaml";
+  const std::string good = read_file(folder_ / bad);
+  folder_.write(bad, "model: {n_layer: 2}\n");
+  EXPECT_EQ(call({"run", sweep, "--device", "cpu"}).status, 1);
+  EXPECT_THAT(call({"status", sweep}).text, AllOf(HasSubstr("bad_input, 1 of 1 times"),
+                                                  HasSubstr("sweep run " + sweep + " --retry-failed")));
+  folder_.write(bad, good);
+  EXPECT_EQ(call({"run", sweep, "--device", "cpu"}).status, 1);
+  EXPECT_EQ(call({"run", sweep, "--device", "cpu", "--retry-failed"}).status, 0);
 }
 
 TEST_F(SweepCommandTest, StatusOfNoSweepSaysSo) {

@@ -33,6 +33,10 @@ class AttemptTest : public FolderTest {
     write(attempt / "heartbeat", "1\n");
     return attempt;
   }
+  void declare_lost(int number) {
+    write(folder_ / "attempts" / std::to_string(number) / "outcome.json",
+          R"({"status":"lost","cause":"killed","reason":"slow","step":0})");
+  }
   static void write(const fs::path& file, const std::string& text) { std::ofstream(file) << text; }
 };
 
@@ -226,8 +230,76 @@ TEST_F(AttemptTest, BeatsByItself) {
 TEST_F(AttemptTest, NoticesThatItWasSuperseded) {
   Attempt attempt(folder_);
   EXPECT_FALSE(attempt.superseded());
-  fs::create_directories(folder_ / "attempts" / "2");
+  EXPECT_FALSE(attempt.lost());
+  declare_lost(1);
   EXPECT_TRUE(attempt.superseded());
+  const auto deadline = std::chrono::steady_clock::now() + 60s;
+  while (!attempt.lost() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(20ms);
+  EXPECT_TRUE(attempt.lost()) << "a beat looks too";
+}
+
+TEST_F(AttemptTest, WhoWasDeclaredLostPublishesNothing) {
+  Attempt attempt(folder_);
+  declare_lost(1);
+  EXPECT_FALSE(attempt.publish(RunResult()));
+  EXPECT_FALSE(fs::exists(folder_ / "result.json"));
+  EXPECT_EQ(read_outcome(attempt.folder())->status, "lost");
+  EXPECT_THAT(read_file(attempt.folder() / "log"), HasSubstr("declared lost before: slow"));
+}
+
+TEST_F(AttemptTest, ATakerEndsTheAttemptOfADeadOwner) {
+  foreign_attempt(1);
+  const Attempt taken(folder_, 20ms);
+  const AttemptOutcome outcome = read_outcome(folder_ / "attempts" / "1").value();
+  EXPECT_EQ(outcome.status, "lost");
+  EXPECT_EQ(outcome.cause, cause::kKilled);
+  EXPECT_THAT(outcome.reason, HasSubstr("(pid 77 on elsewhere) was found dead by pid"));
+}
+
+TEST_F(AttemptTest, AResultThatItsOwnerCouldNotPublishIsPublishedForHim) {
+  RunResult result;
+  result.status = "done";
+  result.steps = 7;
+  {
+    Attempt attempt(folder_);
+    EXPECT_TRUE(attempt.publish(result));
+  }
+  fs::remove(folder_ / "result.json");  // as if he had been killed between the two links
+  EXPECT_THROW(Attempt{folder_}, RunEndedError);
+  EXPECT_EQ(read_file(folder_ / "result.json"), result_json(result));
+  EXPECT_EQ(newest_attempt_number(folder_), 1);
+  EXPECT_EQ(read_outcome(newest_attempt(folder_))->step, 7);
+}
+
+TEST_F(AttemptTest, OriginsReadBack) {
+  Attempt attempt(folder_);
+  EXPECT_FALSE(read_origin(attempt.folder()).has_value());
+  attempt.begin_after({40, 3}, "0123456789ab", "some CPU");
+  EXPECT_EQ(read_origin(attempt.folder())->step, 40);
+  EXPECT_EQ(read_origin(attempt.folder())->attempt, 3);
+  EXPECT_THAT(read_file(attempt.folder() / "origin.json"),
+              ::testing::AllOf(HasSubstr("0123456789ab"), HasSubstr("minichilla "), HasSubstr("\"cpu\"")));
+}
+
+TEST_F(AttemptTest, AFailureIsRecordedWhereTheWorkerLeftOff) {
+  record_failure(folder_, 1, cause::kBadInput, "no such corpus");  // it had not begun an attempt
+  EXPECT_EQ(read_outcome(folder_ / "attempts" / "1")->cause, cause::kBadInput);
+  const pid_t child = in_child([this] {
+    Attempt attempt(folder_);
+    kill(getpid(), SIGKILL);
+    return 0;
+  });
+  waitpid(child, nullptr, 0);
+  record_failure(folder_, child, cause::kOutOfMemory, "killed");
+  EXPECT_EQ(read_outcome(folder_ / "attempts" / "2")->cause, cause::kOutOfMemory);
+  {
+    Attempt attempt(folder_);
+    record_failure(folder_, 1, cause::kCrash, "not this one");  // somebody else has the run
+    attempt.fail(cause::kInputOutput, "its own words");
+    record_failure(folder_, getpid(), cause::kCrash, "too late");
+  }
+  EXPECT_EQ(read_outcome(folder_ / "attempts" / "3")->reason, "its own words");
+  EXPECT_EQ(newest_attempt_number(folder_), 3);
 }
 
 TEST_F(AttemptTest, BelowAFileItCannotBegin) {

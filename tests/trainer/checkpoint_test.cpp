@@ -169,7 +169,7 @@ TEST_F(CheckpointTest, ABrokenOneNeverDisplacesAGoodOne) {
   Checkpoints resumed(folder_, table_);
   ASSERT_EQ(resumed.load(state_of(0), arrays, [](const std::string&) {})->step, 5);
   resumed.save(state_of(12), arrays_of(12));
-  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(5, 12));
+  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(5, 10, 12)) << "10 is no matter";
   EXPECT_EQ(loaded_step(), 12);
 }
 
@@ -213,18 +213,35 @@ TEST_F(CheckpointTest, ARunThatVanishedIsNotMadeAgain) {
   EXPECT_FALSE(fs::exists(folder_));
 }
 
-TEST_F(CheckpointTest, LaterStepsOfAnAbandonedLineGo) {
+TEST_F(CheckpointTest, NewerOnesThanOnesOwnStay) {
   save(5);
   save(10);
-  save(7);
-  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(5, 7));
+  save(7);  // by a process that does not know that it was declared lost
+  EXPECT_THAT(numbered_folders(folder_ / "checkpoints"), ElementsAre(7, 10));
+}
+
+TEST_F(CheckpointTest, AWholeOneIsNotReplaced) {
+  save(5);
+  checkpoints_.save(state_of(5), arrays_of(6));
+  FlatArrays arrays;
+  EXPECT_EQ(checkpoints_.load(state_of(0), arrays, {})->step, 5);
+  EXPECT_EQ(arrays.weights, arrays_of(5).weights);
+  CheckpointState other = state_of(5);
+  other.config_hash = "other";
+  checkpoints_.save(other, arrays_of(6));  // one of another config is no use to this run
+  EXPECT_EQ(checkpoints_.load(other, arrays, {})->step, 5);
+  EXPECT_EQ(arrays.weights, arrays_of(6).weights);
 }
 
 TEST_F(CheckpointTest, WhatAKilledWriterLeftIsRemoved) {
-  fs::create_directories(folder_ / "checkpoints" / ".tmp-4-99");
-  temporary_.write("checkpoints/.tmp-4-99/model.safetensors", "half");
-  save(5);
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "checkpoints"), fs::directory_iterator()), 1);
+  temporary_.write("checkpoints/.tmp-4-2/model.safetensors", "half");
+  temporary_.write("checkpoints/.tmp-4-4/model.safetensors", "being written by a later attempt");
+  CheckpointState state = state_of(5);
+  state.attempt = 3;
+  checkpoints_.save(state, arrays_of(5));
+  EXPECT_FALSE(fs::exists(folder_ / "checkpoints" / ".tmp-4-2"));
+  EXPECT_TRUE(fs::exists(folder_ / "checkpoints" / ".tmp-4-4"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "checkpoints"), fs::directory_iterator()), 2);
   EXPECT_EQ(loaded_step(), 5);
 }
 

@@ -48,8 +48,10 @@ class PoisonedDevice : public ForwardingDevice {
 class NumericalFaultTest : public RunTest {
  protected:
   /// Trains tiny_config() (checkpoints after steps 10 and 20) with `value` put into `place` in step `step`.
-  Outcome poisoned_run(const std::string& name, Place place, float value, int step) {
-    const RunConfig config = resolved(tiny_config(), corpus_);
+  Outcome poisoned_run(const std::string& name, Place place, float value, int step,
+                       const std::string& on_divergence = "stop") {
+    RunConfig config = resolved(tiny_config(), corpus_);
+    config.train.on_divergence = on_divergence;
     PoisonedDevice device;
     device.poisoned.place = place;
     device.poisoned.value = value;
@@ -97,6 +99,36 @@ TEST_F(NumericalFaultTest, ABadGradientIsNamed) {
   }
 }
 
+TEST_F(NumericalFaultTest, ADivergedRunCanBeginAgainWithHalfTheLearningRate) {
+  const Outcome outcome = poisoned_run("run", Place::gradient, NAN, 14, "lower_learning_rate");
+  ASSERT_EQ(outcome.kind, Outcome::Kind::done);
+  EXPECT_EQ(outcome.result.learning_rate_halved, 1);
+  EXPECT_EQ(parse_result(read_file(folder_ / "run" / "result.json"), "result").learning_rate_halved, 1);
+  EXPECT_EQ(read_outcome(folder_ / "run" / "attempts" / "1")->cause, cause::kDiverged);
+  RunConfig half = tiny_config();
+  half.train.optimizer.learning_rate /= 2;
+  const Outcome expected = train_run("half", half);
+  EXPECT_EQ(outcome.result.val_loss, expected.result.val_loss) << "nothing is left of the first rate";
+  EXPECT_EQ(final_bits("run", half), final_bits("half", half));
+  const std::vector<MetricsRow> rows = read_metrics(folder_ / "run");
+  EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [](const MetricsRow& row) { return row.split.empty(); }),
+            24);
+  EXPECT_EQ(read_run_config(folder_ / "run").train.optimizer.learning_rate, 0.01) << "as planned";
+}
+
+TEST_F(NumericalFaultTest, ARunThatDivergesAtEveryRateEndsAsDiverged) {
+  RunConfig config = tiny_config();
+  config.train.on_divergence = "lower_learning_rate";
+  config.train.optimizer.learning_rate = 1000;
+  config.train.optimizer.clip = 0;
+  config.train.optimizer.weight_decay = 1000;  // weights grow a hundred-thousand-fold a step
+  config.train.schedule.warmup = 0;
+  const Outcome outcome = train_run("run", config);
+  ASSERT_EQ(outcome.kind, Outcome::Kind::diverged);
+  EXPECT_EQ(outcome.result.learning_rate_halved, kMostLowered);
+  EXPECT_EQ(newest_attempt_number(folder_ / "run"), kMostLowered + 1);
+}
+
 /// Puts a value into the weights of a run's newest checkpoint, checksums and all.
 void poison_newest_checkpoint(const std::filesystem::path& run, const RunConfig& config, const Corpus& corpus,
                               float value) {
@@ -105,6 +137,7 @@ void poison_newest_checkpoint(const std::filesystem::path& run, const RunConfig&
   FlatArrays arrays;
   const CheckpointState state = checkpoints.load(origin_of(config, corpus), arrays, {}).value();
   arrays.weights[static_cast<std::size_t>(table.at("final_norm.weight").offset) + 2] = value;
+  std::filesystem::remove_all(run / "checkpoints" / std::to_string(state.step));  // a whole one would stay
   checkpoints.save(state, arrays);
 }
 

@@ -19,39 +19,9 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class RunDirectoryTest : public FolderTest {
- protected:
-  fs::path metrics_file(int attempt) {
-    const fs::path folder = folder_ / "attempts" / std::to_string(attempt);
-    fs::create_directories(folder);
-    return folder / "metrics.jsonl";
-  }
-  /// Rows of steps first … last, their loss 100 · attempt + step; an evaluation after each step in
-  /// `evaluated`.
-  void write_attempt(int attempt, std::int64_t first, std::int64_t last,
-                     const std::vector<std::int64_t>& evaluated = {}) {
-    MetricsLog log(metrics_file(attempt));
-    for (std::int64_t step = first; step <= last; ++step) {
-      MetricsRow row;
-      row.step = step;
-      row.loss = static_cast<double>(100 * attempt + step);
-      log.append(row);
-      if (std::count(evaluated.begin(), evaluated.end(), step) == 0) continue;
-      row.split = "val";
-      log.append(row);
-    }
-  }
-  std::vector<double> losses(const std::string& split = "") {
-    std::vector<double> found;
-    for (const MetricsRow& row : read_metrics(folder_)) {
-      if (row.split == split) found.push_back(row.loss);
-    }
-    return found;
-  }
-  static void append(const fs::path& file, const std::string& text) {
-    std::ofstream(file, std::ios::app) << text;
-  }
-};
+bool publish(const fs::path& folder, const RunResult& result) {
+  return publish_file(folder / "result.json", result_json(result));
+}
 
 RunResult some_result() {
   RunResult result;
@@ -76,6 +46,45 @@ RunResult some_result() {
   result.version = "0.1.0";
   return result;
 }
+
+class RunDirectoryTest : public FolderTest {
+ protected:
+  fs::path metrics_file(int attempt) {
+    const fs::path folder = folder_ / "attempts" / std::to_string(attempt);
+    fs::create_directories(folder);
+    return folder / "metrics.jsonl";
+  }
+  /// Rows of steps first … last, their loss 100 · attempt + step; an evaluation after each step in
+  /// `evaluated`.
+  void write_attempt(int attempt, std::int64_t first, std::int64_t last,
+                     const std::vector<std::int64_t>& evaluated = {}) {
+    MetricsLog log(metrics_file(attempt));
+    for (std::int64_t step = first; step <= last; ++step) {
+      MetricsRow row;
+      row.step = step;
+      row.loss = static_cast<double>(100 * attempt + step);
+      log.append(row);
+      if (std::count(evaluated.begin(), evaluated.end(), step) == 0) continue;
+      row.split = "val";
+      log.append(row);
+    }
+  }
+  /// The attempt began with the checkpoint that `from` wrote after `step`.
+  void write_origin(int attempt, std::int64_t step, std::int64_t from) {
+    temporary_.write("attempts/" + std::to_string(attempt) + "/origin.json",
+                     "{\"step\":" + std::to_string(step) + ",\"attempt\":" + std::to_string(from) + "}");
+  }
+  std::vector<double> losses(const std::string& split = "") {
+    std::vector<double> found;
+    for (const MetricsRow& row : read_metrics(folder_)) {
+      if (row.split == split) found.push_back(row.loss);
+    }
+    return found;
+  }
+  static void append(const fs::path& file, const std::string& text) {
+    std::ofstream(file, std::ios::app) << text;
+  }
+};
 
 TEST_F(RunDirectoryTest, MetricsRowsReadBack) {
   MetricsRow row;
@@ -147,6 +156,20 @@ TEST_F(RunDirectoryTest, AWholeLastLineWithoutItsNewlineCounts) {
   EXPECT_THAT(losses(), ElementsAre(101, 102, 7));
 }
 
+TEST_F(RunDirectoryTest, RowsFollowTheCheckpointsThatLedToTheEnd) {
+  write_attempt(1, 1, 6);  // went on after it was declared lost, and wrote a checkpoint after step 5
+  write_origin(1, 0, 0);
+  write_attempt(2, 4, 4);
+  write_origin(2, 3, 1);
+  write_attempt(3, 6, 8);
+  write_origin(3, 5, 1);
+  EXPECT_THAT(losses(), ElementsAre(101, 102, 103, 104, 105, 306, 307, 308));
+  write_attempt(4, 9, 9);
+  write_origin(4, 8, 3);
+  temporary_.write("attempts/3/outcome.json", result_json(some_result()));  // it had the result
+  EXPECT_THAT(losses(), ElementsAre(101, 102, 103, 104, 105, 306, 307, 308));
+}
+
 TEST_F(RunDirectoryTest, ABadLineInTheMiddleIsNamed) {
   write_attempt(1, 1, 2);
   append(metrics_file(1), "{\"step\":3}\n");
@@ -175,7 +198,7 @@ TEST_F(RunDirectoryTest, WhatIsFlushedIsOnDisk) {
 
 TEST_F(RunDirectoryTest, ResultReadsBack) {
   EXPECT_FALSE(read_result(folder_).has_value());
-  ASSERT_TRUE(publish_result(folder_, some_result()));
+  ASSERT_TRUE(publish(folder_, some_result()));
   const RunResult back = read_result(folder_).value();
   EXPECT_EQ(result_json(back), result_json(some_result()));
   EXPECT_EQ(back.val_loss, 0.1 + 0.2);
@@ -185,8 +208,8 @@ TEST_F(RunDirectoryTest, ResultReadsBack) {
 TEST_F(RunDirectoryTest, TheFirstResultWins) {
   RunResult second = some_result();
   second.device = "another";
-  EXPECT_TRUE(publish_result(folder_, some_result()));
-  EXPECT_FALSE(publish_result(folder_, second));
+  EXPECT_TRUE(publish(folder_, some_result()));
+  EXPECT_FALSE(publish(folder_, second));
   EXPECT_EQ(read_result(folder_)->device, "cpu");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
@@ -196,7 +219,7 @@ TEST_F(RunDirectoryTest, LossesThatAreNotFiniteAreNull) {
   result.status = "diverged";
   result.val_loss = std::numeric_limits<double>::quiet_NaN();
   result.train_loss = std::numeric_limits<double>::infinity();
-  publish_result(folder_, result);
+  publish(folder_, result);
   EXPECT_THAT(read_file(folder_ / "result.json"), HasSubstr("\"val_loss\": null"));
   EXPECT_TRUE(std::isnan(read_result(folder_)->val_loss));
 }
@@ -241,7 +264,7 @@ TEST_F(RunDirectoryTest, StatesFollowFromTheFiles) {
   { const Attempt attempt(folder_); }
   EXPECT_EQ(read_run(folder_).state, RunState::failed);
   EXPECT_EQ(read_run(folder_).attempts, 2);
-  publish_result(folder_, some_result());
+  publish(folder_, some_result());
   EXPECT_EQ(read_run(folder_).state, RunState::done);
   EXPECT_EQ(std::string(name_of(read_run(folder_).state)), "done");
 }

@@ -306,6 +306,7 @@ TEST_F(TrainTest, GoingOnUnderOtherNumericsIsFlagged) {
   CheckpointState state = checkpoints.load(origin_of(config, corpus_), arrays, {}).value();
   const std::string own = state.numerics_id;
   state.numerics_id = "ffffffffffff";
+  fs::remove_all(folder_ / "run" / "checkpoints" / "6");  // a whole one would stay
   checkpoints.save(state, arrays);
   train_run("run", config, 9);
   EXPECT_EQ(train_run("run", config).result.numerics_id, "ffffffffffff+" + own);
@@ -318,7 +319,10 @@ TEST_F(TrainTest, WhoeverLostTheRunWritesNothingMore) {
   config.train.checkpoint.every = {Interval::Unit::steps, 6};
   const std::unique_ptr<Device> device = make_cpu_device(1);
   TrainContext context{*device, corpus_, [&](const Progress& progress) {
-                         if (progress.step == 8) fs::create_directories(folder_ / "run" / "attempts" / "2");
+                         if (progress.step == 8) {
+                           temporary_.write("run/attempts/1/outcome.json",
+                                            R"({"status":"lost","cause":"killed","reason":"","step":6})");
+                         }
                        }};
   const Outcome outcome = train(resolved(config, corpus_), context, folder_ / "run", {});
   EXPECT_EQ(outcome.kind, Outcome::Kind::interrupted);

@@ -1,0 +1,64 @@
+#include "sweeps/worker_slots.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernels/error.h"
+#include "sweeps/disk_space.h"
+#include "sweeps/machine.h"
+#include "sweeps/memory_watch.h"
+#include "tests/temporary_folder.h"
+
+namespace minichilla {
+namespace {
+
+using testing::ElementsAre;
+
+TEST(WorkerSlots, NumbersAreReadAsPeopleWriteThem) {
+  EXPECT_THAT(parse_numbers("0", "--gpus"), ElementsAre(0));
+  EXPECT_THAT(parse_numbers("3,0-2", "--gpus"), ElementsAre(3, 0, 1, 2));
+  for (const char* text : {"", ",", "1,", "a", "2-1", "0,0", "0-2,1", "-1", "1-", "99999999999"}) {
+    EXPECT_EQ(message_of<InputError>([&] { parse_numbers(text, "--gpus"); }),
+              "--gpus: found '" + std::string(text) + "', expected different numbers such as 0,1,3 or 0-3");
+  }
+}
+
+TEST(WorkerSlots, ACoreIsClaimedOnce) {
+  const std::vector<int> unreal = {100001, 100002};  // no other process claims these
+  CoreClaim first(unreal), second(unreal);
+  EXPECT_EQ(first.core(), 100001);
+  EXPECT_EQ(second.core(), 100002);
+  EXPECT_FALSE(CoreClaim(unreal).core().has_value());
+  CoreClaim moved = std::move(first);
+  EXPECT_FALSE(first.core().has_value());
+  EXPECT_FALSE(CoreClaim(unreal).core().has_value());
+  moved = CoreClaim();
+  EXPECT_EQ(CoreClaim(unreal).core(), 100001) << "free again";
+}
+
+TEST(WorkerSlots, AllowedCoresAreThoseOfTheAffinityMask) {
+  EXPECT_GE(static_cast<int>(allowed_cores().size()), usable_cores());
+}
+
+TEST(DiskSpace, IsAskedFor) {
+  const TemporaryFolder folder;
+  EXPECT_FALSE(is_disk_full(folder.path(), 1000));
+  EXPECT_TRUE(is_disk_full(folder.path(), std::uint64_t{1} << 60));
+  EXPECT_FALSE(is_disk_full(folder / "none", 1000)) << "another trouble";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 0)
+      << "nothing is left behind";
+}
+
+TEST(MemoryWatch, CountsWhatWorkersHaveNotTakenYet) {
+  MemoryWatch watch;
+  EXPECT_TRUE(watch.fits(1 << 20));
+  EXPECT_FALSE(watch.fits(std::uint64_t{1} << 60));
+  watch.started(getpid(), std::uint64_t{1} << 60);
+  EXPECT_FALSE(watch.fits(1 << 20)) << "that worker will take it all";
+  watch.ended(getpid());
+  EXPECT_TRUE(watch.fits(1 << 20));
+  EXPECT_EQ(watch.needed("none"), 0u);
+}
+
+}  // namespace
+}  // namespace minichilla
