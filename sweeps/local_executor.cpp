@@ -215,7 +215,8 @@ bool LocalExecutor::may_be_tried(Job& job) {
 /// failed.
 void LocalExecutor::consider(Job& job, Slot& slot) {
   try {
-    slot.attempts_before = newest_attempt_number(job.folder);  // before the looks: whoever comes later was faster
+    slot.attempts_before =
+        newest_attempt_number(job.folder);  // before the looks: whoever comes later was faster
     if (settle(job)) return;
     if (owned(job)) {
       job.phase = Job::Phase::elsewhere;
