@@ -1,4 +1,5 @@
 // Synthetic tables with known truth, and reference fits of the very files.
+#include <algorithm>
 #include <cmath>
 
 #include "sweeps/analysis/kaplan.h"
@@ -31,13 +32,14 @@ TEST_F(PublishedTables, NoisySurfacesReachTheReferenceAndTheTruth) {
   struct Reference {
     const char* name;
     Surface truth;
-    double objective, a_parametric, squares, a_projection, a_parabola;
+    double objective, a_parametric, E_parametric, squares, a_projection, a_parabola;
     double deviation_E, deviation_alpha, deviation_beta, deviation_a;  ///< of Monte-Carlo fits
   };
   for (const Reference& r : {Reference{"synth_symmetric.csv",
                                        {1.8, 420, 420, 0.33, 0.33},
                                        0.00014982038375389265,
                                        0.4995266457534701,
+                                       1.7768449110351934,
                                        0.004746459936126761,
                                        0.4990240000905683,
                                        0.5014223301075692,
@@ -49,6 +51,7 @@ TEST_F(PublishedTables, NoisySurfacesReachTheReferenceAndTheTruth) {
                                        {1.7, 20000, 95, 0.51, 0.19},
                                        9.876942587667892e-05,
                                        0.2728498965825397,
+                                       1.7003159124131504,
                                        0.00600111558641591,
                                        0.27156693918729685,
                                        0.23575805531830318,
@@ -60,6 +63,7 @@ TEST_F(PublishedTables, NoisySurfacesReachTheReferenceAndTheTruth) {
                                        {1.8, 420, 420, 0.33, 0.33},
                                        0.00032510782468434505,
                                        0.4987039198335185,
+                                       1.7929115436554313,
                                        0.06494285870929559,
                                        0.4939352302404225,
                                        0.4917994700919666,
@@ -73,16 +77,18 @@ TEST_F(PublishedTables, NoisySurfacesReachTheReferenceAndTheTruth) {
     const std::string name = r.name;
     expect_reached(name + ", approach 3: objective", fit.parametric.objective, r.objective);
     compare(name + ", approach 3: a", fit.parametric.a.value, r.a_parametric, 5e-5);
+    compare(name + ", approach 3: E", fit.parametric.E.value, r.E_parametric, 1e-4);
     expect_reached(name + ", variable projection: squares", fit.variable_projection.objective, r.squares);
     compare(name + ", variable projection: a", fit.variable_projection.a.value, r.a_projection, 5e-5);
     compare(name + ", parabola: a", fit.isoflop.laws.a.value, r.a_parabola, 1e-4);
     for (const auto& [approach, one] : {std::pair{"approach 3", &fit.parametric},
                                         {"robust variable projection", &fit.variable_projection_robust}}) {
       const std::string who = name + ", " + approach + " against the truth: ";
-      // Two deviations, and a little more for E, alpha and beta, which move together on one file.
-      compare(who + "E", one->E.value, r.truth.E, 2.5 * r.deviation_E);
-      compare(who + "alpha", one->alpha.value, r.truth.alpha, 2.5 * r.deviation_alpha);
-      compare(who + "beta", one->beta.value, r.truth.beta, 2.5 * r.deviation_beta);
+      // The reference's own minimum on synth_symmetric has E 2.2 deviations from the truth.
+      const double reference_E = 1.001 * std::fabs(r.E_parametric - r.truth.E);
+      compare(who + "E", one->E.value, r.truth.E, std::max(2 * r.deviation_E, reference_E));
+      compare(who + "alpha", one->alpha.value, r.truth.alpha, 2 * r.deviation_alpha);
+      compare(who + "beta", one->beta.value, r.truth.beta, 2 * r.deviation_beta);
       compare(who + "a", one->a.value, true_a(r.truth), 2 * r.deviation_a);
     }
   }

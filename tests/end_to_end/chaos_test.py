@@ -18,13 +18,14 @@ import unittest
 
 PROGRAM = os.environ["MINICHILLA_BINARY"]
 LONG = os.environ.get("MINICHILLA_LONG_CHAOS") == "1"
-RUNS, WORKERS, BETWEEN_KILLS, FULL_FOR = (100, 4, 1, 20) if LONG else (16, 2, 0.3, 3)  # workers of each runner
+RUNS, WORKERS, BETWEEN_KILLS, FULL_FOR = (100, 4, 1, 20) if LONG else (16, 2, 0.2, 3)  # workers of each runner
+STEPS = 2000
 TIMES = {"wall_s", "tokens_per_s"}
 
 CONFIG = """model: {{context_length: 16}}
 data: {{corpus: {corpus}}}
 train: {{batch_tokens: 64, micro_batch: 2, evaluate: {{tokens: 1024}}, checkpoint: {{every: 100 steps}}}}
-sweep: {{kind: grid, sizes: [1x16], tokens: [64k], seeds: {seeds}}}
+sweep: {{kind: grid, sizes: [1x16], tokens: [128k], seeds: {seeds}}}
 """
 
 
@@ -90,7 +91,7 @@ class Chaos(unittest.TestCase):
         """A file system that is small enough to be filled; an ordinary folder where none can be mounted."""
         disk = self.folder / "disk"
         disk.mkdir()
-        size = f"size={60 if LONG else 24}m"
+        size = f"size={120 if LONG else 24}m"
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", disk], capture_output=True).returncode == 0
         if mounted:
             self.addCleanup(subprocess.run, ["umount", "-l", disk])
@@ -149,7 +150,7 @@ class Chaos(unittest.TestCase):
         self.assertEqual(len(runs), RUNS)
         for run in runs:
             steps, final = joined_steps(wild / "runs" / run)
-            self.assertEqual(steps, list(range(1, 1001)), run)
+            self.assertEqual(steps, list(range(1, STEPS + 1)), run)
             self.assertEqual(len(final), 1, "one attempt alone ended with the result")
             outcome, result = (wild / "runs" / run / "attempts" / str(final[0]) / "outcome.json"), wild / "runs" / run / "result.json"
             self.assertTrue(outcome.samefile(result))

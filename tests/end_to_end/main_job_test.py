@@ -83,7 +83,7 @@ class MainJob(unittest.TestCase):
         page = self.sweep / "report.html"
         minichilla("report", self.sweep, "--output", page)
         text = page.read_text()
-        self.assertEqual(text.count("<svg"), 6)
+        self.assertEqual(text.count("<svg"), 9)
         for result in self.results:
             self.assertIn(result["run_id"], text)
         self.assertEqual(len(list((self.sweep / "figures").glob("*.png"))), 6)
