@@ -86,7 +86,7 @@ class MainJob(unittest.TestCase):
         self.assertEqual(text.count("<svg"), 9)
         for result in self.results:
             self.assertIn(result["run_id"], text)
-        self.assertEqual(len(list((self.sweep / "figures").glob("*.png"))), 6)
+        self.assertEqual(len(list((self.sweep / "figures").glob("*.png"))), 9)
 
 
 if __name__ == "__main__":
