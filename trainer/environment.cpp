@@ -15,8 +15,7 @@
 namespace minichilla {
 namespace {
 
-constexpr std::array<std::string_view, 6> kPrefixes = {"CUDA_", "NVIDIA_", "NCCL_",
-                                                       "OMP_",  "ONEDNN_", "SLURM"};
+constexpr std::array<std::string_view, 4> kPrefixes = {"CUDA_", "NVIDIA_", "NCCL_", "SLURM"};
 
 std::string cpu_model() {
   std::ifstream file("/proc/cpuinfo");

@@ -9,6 +9,7 @@
 #include "kernels/cuda_device.h"
 #include "kernels/error.h"
 #include "sweeps/commands/commands.h"
+#include "sweeps/commands/device_options.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/commands/sweep_commands.h"
 #include "sweeps/device_choice.h"
@@ -295,15 +296,8 @@ void add_planning_options(CLI::App& command, SweepOptions& options) {
       .add_option("--workers", options.workers,
                   "Worker processes, one core each; default: as many as cores, or one on a GPU")
       ->check(CLI::Range(1, 4096));
-  command
-      .add_option(
-          "--device", options.device,
-          std::string("Where its runs train, and where memory and speeds are taken from: ") + kDeviceChoices)
-      ->capture_default_str()
-      ->type_name("DEVICE");
-  command.add_option("--products", options.products, kProductsHelp)
-      ->capture_default_str()
-      ->type_name("PRODUCTS");
+  add_device_options(command, "Where its runs train, and where memory and speeds are taken from",
+                     options.device, options.products);
   command.add_option("--json", options.json, kJsonHelp)->type_name("FILE");
   command.add_flag("--no-calibration", options.no_calibration, "Do not measure speeds (no time estimates)");
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/cuda_device.h"
+#include "sweeps/commands/device_options.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/commands/sweep_commands.h"
 #include "sweeps/machine.h"
@@ -61,14 +62,8 @@ void add_sweep_verify(CLI::App& sweep, CommandContext& context) {
   command
       ->add_option("--workers", request->workers, "Worker processes; default: one per core, or one on a GPU")
       ->check(CLI::Range(1, 4096));
-  command
-      ->add_option("--device", request->options.executor.device,
-                   std::string("Where to train: ") + kDeviceChoices)
-      ->capture_default_str()
-      ->type_name("DEVICE");
-  command->add_option("--products", request->options.executor.products, kProductsHelp)
-      ->capture_default_str()
-      ->type_name("PRODUCTS");
+  add_device_options(*command, "Where to train", request->options.executor.device,
+                     request->options.executor.products);
   command->add_option("--json", request->json, "Write what came of it as JSON to this file; - is stdout")
       ->type_name("FILE");
   command->footer(

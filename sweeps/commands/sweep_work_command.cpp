@@ -8,6 +8,7 @@
 
 #include "kernels/cuda_device.h"
 #include "kernels/error.h"
+#include "sweeps/commands/device_options.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/commands/sweep_commands.h"
 #include "sweeps/device_choice.h"
@@ -98,12 +99,7 @@ void add_sweep_work(CLI::App& sweep, CommandContext& context) {
   auto options = std::make_shared<WorkOptions>();
   CLI::App* command = sweep.add_subcommand("work", "Work on a sweep as one of its workers, on any host");
   command->add_option("SWEEP", options->sweep, "Folder of a planned sweep")->required();
-  command->add_option("--device", options->device, std::string("Where to train: ") + kDeviceChoices)
-      ->capture_default_str()
-      ->type_name("DEVICE");
-  command->add_option("--products", options->products, kProductsHelp)
-      ->capture_default_str()
-      ->type_name("PRODUCTS");
+  add_device_options(*command, "Where to train", options->device, options->products);
   add_taking_options(*command, options->order, options->retry_failed);
   command
       ->add_option(

@@ -10,6 +10,7 @@
 #include "model/flops.h"
 #include "model/parameters.h"
 #include "sweeps/commands/commands.h"
+#include "sweeps/commands/device_options.h"
 #include "sweeps/commands/json_output.h"
 #include "sweeps/device_choice.h"
 #include "sweeps/machine.h"
@@ -276,12 +277,7 @@ void add_train_command(CLI::App& app, CommandContext& context) {
   command
       ->add_option("--threads", options->threads, "Threads; default: all cores, at most train.gradient_slots")
       ->check(CLI::PositiveNumber);
-  command->add_option("--device", options->device, std::string("Where to train: ") + kDeviceChoices)
-      ->capture_default_str()
-      ->type_name("DEVICE");
-  command->add_option("--products", options->products, kProductsHelp)
-      ->capture_default_str()
-      ->type_name("PRODUCTS");
+  add_device_options(*command, "Where to train", options->device, options->products);
   command->add_flag("--dry-run", options->dry_run,
                     "Show size, cost, memory and time of the run; train nothing");
   command
