@@ -9,12 +9,12 @@
 namespace minichilla {
 namespace {
 
-[[noreturn]] void refuse(const std::string& key, const std::string& found, const std::string& expected) {
+[[noreturn]] void refuse_key(const std::string& key, const std::string& found, const std::string& expected) {
   throw InputError("model." + key + ": found " + found + ", expected " + expected);
 }
 
 void check_at_least(const char* key, int value, int minimum) {
-  if (value < minimum) refuse(key, std::to_string(value), "at least " + std::to_string(minimum));
+  if (value < minimum) refuse_key(key, std::to_string(value), "at least " + std::to_string(minimum));
 }
 
 }  // namespace
@@ -37,14 +37,14 @@ ModelConfig resolved(ModelConfig config) {
   check_at_least("context_length", config.context_length, 1);
   check_at_least("attention.window", config.attention.window, 0);
   if (!(config.initial_std >= 0 && std::isfinite(config.initial_std))) {
-    refuse("initial_std", format_number(config.initial_std), "a number of at least 0");
+    refuse_key("initial_std", format_number(config.initial_std), "a number of at least 0");
   }
-  if (config.attention.pattern.empty()) refuse("attention.pattern", "an empty list", "dense, banded or both");
+  if (config.attention.pattern.empty()) refuse_key("attention.pattern", "an empty list", "dense, banded or both");
   for (const std::string& kind : config.attention.pattern) {
-    if (kind != "dense" && kind != "banded") refuse("attention.pattern", quote(kind), "dense or banded");
+    if (kind != "dense" && kind != "banded") refuse_key("attention.pattern", quote(kind), "dense or banded");
   }
   if (config.d_head == 0 && config.d_model % config.n_heads != 0) {
-    refuse("n_heads", std::to_string(config.n_heads),
+    refuse_key("n_heads", std::to_string(config.n_heads),
            "a divisor of d_model = " + std::to_string(config.d_model) + ", or d_head given");
   }
   config.d_head = config.head_width();

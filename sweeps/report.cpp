@@ -91,7 +91,7 @@ void exponent_row(HtmlTable& table, const char* name, const std::string& refused
   table.row(cells);
 }
 
-std::string exponents(const Fit& fit) {
+std::string exponent_table(const Fit& fit) {
   HtmlTable table({"Approach", "<i>a</i>", "80 %", "95 %", "<i>b</i>", "80 %", "95 %",
                    "Hoffmann et al. <i>a</i>", "Hoffmann et al. <i>b</i>"});
   exponent_row(table, "1 · training-curve envelope", fit.envelope.refused, fit.envelope.laws.a,
@@ -151,7 +151,7 @@ std::string predictions(const Fit& fit) {
          " FLOPs, ten times the largest budget (80 % intervals in brackets).</p>\n" + table.html();
 }
 
-std::string minima(const IsoflopFit& fit) {
+std::string minimum_table(const IsoflopFit& fit) {
   if (fit.profiles.empty()) return "";
   HtmlTable table({"Budget (FLOPs)", "Runs", "N<sub>opt</sub>", "D<sub>opt</sub>", "Loss there"});
   for (const IsoflopProfile& profile : fit.profiles) {
@@ -313,11 +313,11 @@ std::string report_page(const ReportInput& input, const std::vector<DrawnFigure>
   html += "<header><p class=\"kicker\">" + title + "</p>\n<h1>" + answer_markup(input.fit.answer) +
           "</h1></header>\n";
   for (const std::string& warning : input.warnings) html += paragraph(warning, " class=\"warning\"");
-  html += exponents(input.fit) + predictions(input.fit);
+  html += exponent_table(input.fit) + predictions(input.fit);
   html += section("figures", "Figures");
   for (const DrawnFigure& figure : figures) {
     html += figure_html(figure);
-    if (figure.figure.name == "isoflop") html += minima(input.fit.isoflop);
+    if (figure.figure.name == "isoflop") html += minimum_table(input.fit.isoflop);
     if (figure.figure.name == "surface") html += surface_law(input.fit.parametric);
   }
   html += all_runs(input) + notes(input) + reproduction(input, date);

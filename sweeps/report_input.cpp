@@ -19,8 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-
 bool is_sweep(const fs::path& folder) {
   return fs::is_regular_file(folder / "plan.json");
 }

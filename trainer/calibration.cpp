@@ -1,22 +1,18 @@
 #include "trainer/calibration.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <new>
 #include <random>
 #include <stdexcept>
 #include <vector>
 
+#include "trainer/interval_clock.h"
 #include "trainer/run_memory.h"
 #include "trainer/training_step.h"
 
 namespace minichilla {
 namespace {
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::vector<std::int32_t> random_tokens(std::int64_t count, int vocabulary, unsigned seed) {
   std::mt19937 random(seed);

@@ -1,5 +1,6 @@
 #include "trainer/interval_clock.h"
 
+#include <chrono>
 #include <cmath>
 
 namespace minichilla {
@@ -12,6 +13,10 @@ double ended_intervals(std::int64_t step, double length) {
 }
 
 }  // namespace
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 bool IntervalClock::due(std::int64_t step, double now_s) {
   if (interval_.unit == Interval::Unit::seconds) {

@@ -7,6 +7,9 @@
 
 namespace minichilla {
 
+/// Seconds on a clock that never goes backwards, since some moment.
+double seconds_now();
+
 /// Asked once for every step. Fractions and numbers of steps depend on the step alone, so a resumed run
 /// does the same things after the same steps; times count from the construction and from the last time it was
 /// due.

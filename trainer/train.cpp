@@ -3,7 +3,6 @@
 #include <spdlog/logger.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -30,10 +29,6 @@ namespace minichilla {
 namespace {
 
 const char* const kTakenOver = "another process has taken this run over";
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Outcome outcome_of(const RunResult& result) {
   const bool done = result.status == "done";

@@ -33,16 +33,16 @@ Bounds bounds_of(const SurfaceData& data) {
 }
 
 /// The three terms at one run as shares of the predicted loss, and ln L̂ − ln L.
-struct Terms {
+struct PointTerms {
   double E, A, B, residual;
 };
 
-Terms terms_at(const SurfaceData& data, const SurfaceParameters& p, std::size_t i) {
+PointTerms terms_at(const SurfaceData& data, const SurfaceParameters& p, std::size_t i) {
   const double e = p[kLnE];
   const double a = p[kLnA] - p[kAlpha] * data.x[i];
   const double b = p[kLnB] - p[kBeta] * data.y[i];
   const double top = std::max({e, a, b});
-  Terms terms{std::exp(e - top), std::exp(a - top), std::exp(b - top), 0};
+  PointTerms terms{std::exp(e - top), std::exp(a - top), std::exp(b - top), 0};
   const double sum = terms.E + terms.A + terms.B;
   terms.residual = top + std::log(sum) - data.z[i];
   terms.E /= sum;
@@ -76,7 +76,7 @@ Derivatives derivatives(const SurfaceData& data, double delta, const SurfacePara
   for (std::size_t i = 0; i < data.x.size(); ++i) {
     const double weight = data.weight[i] / (delta * delta);
     if (weight == 0) continue;
-    const Terms t = terms_at(data, p, i);
+    const PointTerms t = terms_at(data, p, i);
     const double x = data.x[i], y = data.y[i];
     const SurfaceParameters slope{t.E, t.A, t.B, -t.A * x, -t.B * y};
     const double size = std::fabs(t.residual);

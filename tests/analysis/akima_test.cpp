@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-namespace minichilla {
+namespace minichilla::akima_test {
 namespace {
 
 TEST(Akima, PassesThroughItsPointsAndKeepsStraightLinesStraight) {
@@ -35,4 +35,4 @@ TEST(Akima, FindsItsLowestPoint) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::akima_test

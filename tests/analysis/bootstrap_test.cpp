@@ -8,7 +8,7 @@
 
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::bootstrap_test {
 namespace {
 
 TEST(Bootstrap, PercentilesInterpolate) {
@@ -111,4 +111,4 @@ TEST(Bootstrap, TheOrderOfTheRowsDoesNotMoveTheEstimates) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::bootstrap_test

@@ -10,7 +10,7 @@
 #include "tests/analysis/simulated_sweep.h"
 #include "tests/sanitizer.h"
 
-namespace minichilla {
+namespace minichilla::coverage_test {
 namespace {
 
 constexpr int kSweeps = 200;
@@ -117,4 +117,4 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& param) { return "Case" + std::to_string(param.index); });
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::coverage_test

@@ -4,7 +4,7 @@
 
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::envelope_test {
 namespace {
 
 using testing::HasSubstr;
@@ -107,4 +107,4 @@ TEST(Envelope, NeedsToKnowTheNoiseForAnInterval) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::envelope_test

@@ -11,7 +11,7 @@
 #include "tests/analysis/simulated_sweep.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::extrapolate_test {
 namespace {
 
 using testing::AllOf;
@@ -201,4 +201,4 @@ TEST_F(PublishedTables, CurvesAreExtrapolated) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::extrapolate_test

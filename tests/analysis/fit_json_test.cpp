@@ -7,7 +7,7 @@
 #include "tests/analysis/simulated_sweep.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::fit_json_test {
 namespace {
 
 using testing::HasSubstr;
@@ -170,4 +170,4 @@ TEST(FitJson, AgreementIsToldByTheIntervals) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::fit_json_test

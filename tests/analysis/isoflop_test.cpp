@@ -4,7 +4,7 @@
 
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::isoflop_test {
 namespace {
 
 using testing::HasSubstr;
@@ -276,4 +276,4 @@ TEST(Isoflop, LogLossesFindTheSameMinimumOfAParabolaInThem) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::isoflop_test

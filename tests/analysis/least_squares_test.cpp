@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace minichilla {
+namespace minichilla::least_squares_test {
 namespace {
 
 /// y = p0·exp(−p1·x) at x = 0 … 19.
@@ -53,4 +53,4 @@ TEST(LeastSquares, HeldParametersStay) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::least_squares_test

@@ -9,7 +9,7 @@
 #include "sweeps/analysis/repeated_data.h"
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::other_laws_test {
 namespace {
 
 using testing::HasSubstr;
@@ -175,4 +175,4 @@ TEST(HyperparameterLaws, FollowTheBestSettingsAndLeaveEdgesOut) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::other_laws_test

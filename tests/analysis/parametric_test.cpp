@@ -5,7 +5,7 @@
 #include "sweeps/analysis/surface_fit.h"
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::parametric_test {
 namespace {
 
 using testing::HasSubstr;
@@ -179,4 +179,4 @@ TEST(Parametric, ProfileIntervalsHoldTheTruthWhereTheBootstrapDoes) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::parametric_test

@@ -10,7 +10,7 @@
 #include "tests/analysis/published_tables.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::planner_tables_test {
 namespace {
 
 using nlohmann::json;
@@ -126,4 +126,4 @@ TEST_F(PlannerTables, NanochatsOptimaGiveItsExponents) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::planner_tables_test

@@ -4,7 +4,7 @@
 
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::predict_test {
 namespace {
 
 using testing::HasSubstr;
@@ -126,4 +126,4 @@ TEST(Predict, RefusedApproachesDoNotAnswer) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::predict_test

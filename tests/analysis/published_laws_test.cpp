@@ -12,7 +12,7 @@
 #include "sweeps/analysis/predict.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::published_laws_test {
 namespace {
 
 using nlohmann::json;
@@ -181,4 +181,4 @@ TEST(LawsGivenByHand, AreRefusedInOneLine) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::published_laws_test

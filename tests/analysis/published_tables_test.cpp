@@ -10,7 +10,7 @@
 #include "sweeps/analysis/repeated_data.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::published_tables_test {
 namespace {
 
 using testing::HasSubstr;
@@ -341,4 +341,4 @@ TEST_F(PublishedTables, StepLaw) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::published_tables_test

@@ -6,7 +6,7 @@
 #include "tests/analysis/simulated_sweep.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::run_table_test {
 namespace {
 
 using testing::HasSubstr;
@@ -268,4 +268,4 @@ TEST(RunTable, ReadsRunsToTargetLosses) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::run_table_test

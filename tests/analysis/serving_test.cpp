@@ -7,7 +7,7 @@
 #include "sweeps/analysis/predict.h"
 #include "sweeps/analysis/published_laws.h"
 
-namespace minichilla {
+namespace minichilla::serving_test {
 namespace {
 
 TEST(Serving, AdjustsTheOptimumForInferenceAsDerivedElsewhere) {
@@ -73,4 +73,4 @@ TEST(Serving, CountsHoursEnergyAndMoney) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::serving_test

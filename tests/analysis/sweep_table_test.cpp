@@ -12,7 +12,7 @@
 #include "trainer/metrics_log.h"
 #include "trainer/run_directory.h"
 
-namespace minichilla {
+namespace minichilla::sweep_table_test {
 namespace {
 
 using testing::HasSubstr;
@@ -151,4 +151,4 @@ TEST(ParsePlan, NamesTheRunAndTheKeyThatIsWrong) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::sweep_table_test

@@ -5,7 +5,7 @@
 #include "sweeps/analysis/kaplan.h"
 #include "tests/analysis/published_tables.h"
 
-namespace minichilla {
+namespace minichilla::synthetic_tables_test {
 namespace {
 
 using Surface = ParametricFit::Surface;
@@ -155,4 +155,4 @@ TEST_F(PublishedTables, CriticalBatch) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::synthetic_tables_test

@@ -6,7 +6,7 @@
 
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::variable_projection_test {
 namespace {
 
 using testing::HasSubstr;
@@ -111,4 +111,4 @@ TEST(VariableProjection, RefusesWhatDoesNotDetermineASurface) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::variable_projection_test

@@ -8,7 +8,7 @@
 #include "sweeps/analysis/compare.h"
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::verdict_test {
 namespace {
 
 using testing::Contains;
@@ -137,4 +137,4 @@ TEST(Compare, TellsADifferenceFromNone) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::verdict_test

@@ -2,7 +2,7 @@
 #include "tests/kernels/comparison.h"
 #include "tests/kernels/reference_ops.h"
 
-namespace minichilla {
+namespace minichilla::add_norm_test {
 namespace {
 
 class AddNorm : public EveryTarget {
@@ -106,4 +106,4 @@ TEST_P(AddNorm, SumMayBeTheResidualAndDSumOutMayBeDSumIn) {
 MINICHILLA_ON_EVERY_TARGET(AddNorm);
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::add_norm_test

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-namespace minichilla {
+namespace minichilla::attention_pattern_test {
 namespace {
 
 constexpr int kLargest = std::numeric_limits<int>::max();
@@ -72,4 +72,4 @@ TEST(AttentionPattern, LongContextsDoNotOverflow) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::attention_pattern_test

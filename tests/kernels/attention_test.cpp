@@ -4,7 +4,7 @@
 #include "tests/kernels/comparison.h"
 #include "tests/kernels/reference_ops.h"
 
-namespace minichilla {
+namespace minichilla::attention_test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -208,4 +208,4 @@ TEST_P(Attention, ScratchGrowsWithTAndNotWithItsSquare) {
 MINICHILLA_ON_EVERY_TARGET(Attention);
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::attention_test

@@ -4,7 +4,7 @@
 #include "tests/kernels/comparison.h"
 #include "tests/kernels/reference_ops.h"
 
-namespace minichilla {
+namespace minichilla::classifier_test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -102,4 +102,4 @@ TEST_P(Classifier, NaNReachesTheLoss) {
 MINICHILLA_ON_EVERY_TARGET(Classifier);
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::classifier_test

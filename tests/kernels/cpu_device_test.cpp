@@ -13,7 +13,7 @@
 #include "kernels/device.h"
 #include "tests/sanitizer.h"
 
-namespace minichilla {
+namespace minichilla::cpu_device_test {
 namespace {
 
 TEST(CpuDevice, MemoryIsAlignedZeroedAndHeldByItsBuffer) {
@@ -166,4 +166,4 @@ TEST(CpuDevice, SaysWhatDecidesItsBits) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::cpu_device_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace minichilla {
+namespace minichilla::cpu_peak_test {
 namespace {
 
 TEST(CpuPeak, CountsTheMultiplyAddsThatItDoes) {
@@ -17,4 +17,4 @@ TEST(CpuPeak, CountsTheMultiplyAddsThatItDoes) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::cpu_peak_test

@@ -6,7 +6,7 @@
 
 #include "tests/kernels/comparison.h"
 
-namespace minichilla {
+namespace minichilla::determinism_test {
 namespace {
 
 /// Forward and backward of one layer's operations and a classifier at one shape, all results in one array.
@@ -117,4 +117,4 @@ TEST(Determinism, TheSameBitsWhereverOperandsLie) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::determinism_test

@@ -2,7 +2,7 @@
 #include "tests/kernels/comparison.h"
 #include "tests/kernels/reference_ops.h"
 
-namespace minichilla {
+namespace minichilla::embed_test {
 namespace {
 
 class Embed : public EveryTarget {};
@@ -47,4 +47,4 @@ TEST_P(Embed, ClearZeroesExactlyItsBytes) {
 MINICHILLA_ON_EVERY_TARGET(Embed);
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::embed_test

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-namespace minichilla {
+namespace minichilla::error_test {
 namespace {
 
 const std::vector<std::string> kNames{"n_layers", "d_model", "n_heads", "d_head", "context_length"};
@@ -40,4 +40,4 @@ TEST(NearestName, ToleratesUpToAThirdOfTheLongerName) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::error_test

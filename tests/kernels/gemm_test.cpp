@@ -5,7 +5,7 @@
 #include "kernels/cpu/simd_target.h"
 #include "tests/kernels/comparison.h"
 
-namespace minichilla {
+namespace minichilla::gemm_test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -108,4 +108,4 @@ TEST_P(Gemm, HandsOnEachBlockWhenItIsComplete) {
 MINICHILLA_ON_EVERY_TARGET(Gemm);
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::gemm_test

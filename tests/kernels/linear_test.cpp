@@ -4,7 +4,7 @@
 #include "tests/kernels/comparison.h"
 #include "tests/kernels/reference_ops.h"
 
-namespace minichilla {
+namespace minichilla::linear_test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -115,4 +115,4 @@ TEST_P(Linear, NaNIsNotLost) {
 MINICHILLA_ON_EVERY_TARGET(Linear);
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::linear_test

@@ -6,7 +6,7 @@
 #include "tests/kernels/comparison.h"
 #include "tests/kernels/reference_ops.h"
 
-namespace minichilla {
+namespace minichilla::optimizer_test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -207,4 +207,4 @@ TEST_P(Optimizer, ANonFiniteStepLeavesEveryBit) {
 MINICHILLA_ON_EVERY_TARGET(Optimizer);
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::optimizer_test

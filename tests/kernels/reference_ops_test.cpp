@@ -8,7 +8,7 @@
 
 #include "tests/kernels/comparison.h"
 
-namespace minichilla {
+namespace minichilla::reference_ops_test {
 namespace {
 
 DoubleArray random_doubles(std::size_t size, unsigned seed) {
@@ -110,4 +110,4 @@ TEST(ReferenceGradients, Classifier) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::reference_ops_test

@@ -6,7 +6,7 @@
 #include <random>
 #include <stdexcept>
 
-namespace minichilla {
+namespace minichilla::activation_plan_test {
 namespace {
 
 bool share_bytes(const ActivationPlan::Tensor& a, const ActivationPlan::Tensor& b) {
@@ -118,4 +118,4 @@ TEST(ActivationPlan, RefusesLivesThatEndBeforeTheyBegin) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::activation_plan_test

@@ -10,7 +10,7 @@
 #include "model_case.h"
 #include "tests/kernels/forwarding_device.h"
 
-namespace minichilla {
+namespace minichilla::aliasing_test {
 namespace {
 
 std::int64_t floats_in(std::size_t bytes) {
@@ -190,4 +190,4 @@ TEST(Aliasing, NoOperationGetsOverlappingArguments) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::aliasing_test

@@ -8,7 +8,7 @@
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::config_fields_test {
 namespace {
 
 struct Inner {
@@ -420,4 +420,4 @@ TEST(SetPath, RefusesWhatIsNoAssignment) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::config_fields_test

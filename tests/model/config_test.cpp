@@ -7,7 +7,7 @@
 #include "tests/model/shape.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::config_test {
 namespace {
 
 TEST(Resolved, FillsWhatWasLeftOut) {
@@ -117,4 +117,4 @@ TEST(ModelConfig, SizeRefusesWhatItStandsFor) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::config_test

@@ -13,7 +13,7 @@
 #include "model/training_bytes.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::families_test {
 namespace {
 
 /// Half a unit of the last digit of a printed count: "13.0B" → 0.05e9, "44M" → 0.5e6.
@@ -157,4 +157,4 @@ TEST(TrainingBytes, AreThoseOfTheFlatArrays) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::families_test

@@ -4,7 +4,7 @@
 
 #include "model/parameters.h"
 
-namespace minichilla {
+namespace minichilla::flops_test {
 namespace {
 
 ModelConfig model(int L, int C, int H, int D, int F, int T, std::vector<std::string> pattern, int window) {
@@ -85,4 +85,4 @@ TEST(Flops, HoffmannIgnoresTheBand) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::flops_test

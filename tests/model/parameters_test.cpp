@@ -6,7 +6,7 @@
 #include <cmath>
 #include <set>
 
-namespace minichilla {
+namespace minichilla::parameters_test {
 namespace {
 
 ModelConfig gpt2_small() {
@@ -203,4 +203,4 @@ TEST(Initialise, FirstValuesArePinned) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::parameters_test

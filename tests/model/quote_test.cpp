@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace minichilla {
+namespace minichilla::quote_test {
 namespace {
 
 TEST(Quote, LeavesPlainTextAlone) {
@@ -24,4 +24,4 @@ TEST(Quote, CutsLongTextBetweenCharacters) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::quote_test

@@ -9,7 +9,7 @@
 #include "model/transformer.h"
 #include "model_case.h"
 
-namespace minichilla {
+namespace minichilla::recompute_test {
 namespace {
 
 const Recompute kNorms{.norms = true}, kMlp{.mlp = true}, kBoth{.norms = true, .mlp = true};
@@ -112,4 +112,4 @@ TEST(Recompute, TheArenaShrinksByAllLayersAndAtMostTheOneAtWorkComesBack) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::recompute_test

@@ -4,7 +4,7 @@
 
 #include "model_case.h"
 
-namespace minichilla {
+namespace minichilla::reference_model_test {
 namespace {
 
 class ReferenceModelTest : public testing::TestWithParam<ModelCase> {};
@@ -84,4 +84,4 @@ TEST(ReferenceModel, UniformLogitsCostTheLogarithmOfTheVocabulary) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::reference_model_test

@@ -10,7 +10,7 @@
 
 #include "kernels/error.h"
 
-namespace minichilla {
+namespace minichilla::safetensors_test {
 namespace {
 
 /// A file with this header and so many bytes of data.
@@ -257,4 +257,4 @@ TEST(Safetensors, DamagedFilesAreRefusedOrHarmless) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::safetensors_test

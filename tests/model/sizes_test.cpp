@@ -9,7 +9,7 @@
 #include "tests/model/shape.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::sizes_test {
 namespace {
 
 std::vector<std::string> names(const std::vector<std::string>& sizes) {
@@ -175,4 +175,4 @@ TEST(ShapeName, IsTheFamilysNameForItsShapesAlone) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::sizes_test

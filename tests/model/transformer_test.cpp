@@ -12,7 +12,7 @@
 #include "model_case.h"
 #include "reference_model.h"
 
-namespace minichilla {
+namespace minichilla::transformer_test {
 namespace {
 
 constexpr double kEps = std::numeric_limits<float>::epsilon();
@@ -290,4 +290,4 @@ TEST(ModelMemory, RefusesMicroBatchesBeyondAnInt) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::transformer_test

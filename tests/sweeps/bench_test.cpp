@@ -18,7 +18,7 @@
 #include "tests/temporary_folder.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::bench_test {
 namespace {
 
 using testing::AllOf;
@@ -245,4 +245,4 @@ TEST(BenchCommand, RefusesInOneLine) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::bench_test

@@ -10,7 +10,7 @@
 #include "tests/temporary_folder.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::data_command_test {
 namespace {
 
 using testing::HasSubstr;
@@ -114,4 +114,4 @@ TEST_F(DataCommandTest, HelpHasExamples) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::data_command_test

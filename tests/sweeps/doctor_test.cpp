@@ -8,7 +8,7 @@
 #include "kernels/error.h"
 #include "tests/trainer/run_fixture.h"
 
-namespace minichilla {
+namespace minichilla::doctor_test {
 namespace {
 
 using testing::AllOf;
@@ -96,4 +96,4 @@ TEST_F(DoctorTest, WhatIsNoRunIsRefused) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::doctor_test

@@ -15,7 +15,7 @@
 #include "tests/temporary_folder.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::figures_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -389,4 +389,4 @@ TEST(InlineSvg, IsPartOfAPage) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::figures_test

@@ -13,7 +13,7 @@
 #include "tests/sweeps/run_command.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::fit_command_test {
 namespace {
 
 using testing::AllOf;
@@ -142,4 +142,4 @@ TEST_F(FitCommand, FitsRunsToTargetLosses) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::fit_command_test

@@ -4,7 +4,7 @@
 
 #include "tests/analysis/simulated_sweep.h"
 
-namespace minichilla {
+namespace minichilla::fit_table_test {
 namespace {
 
 using testing::HasSubstr;
@@ -52,4 +52,4 @@ TEST(FitTable, ShowsGivenSizesWithoutIntervals) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::fit_table_test

@@ -10,7 +10,7 @@
 #include "sweeps/budget.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::grid_test {
 namespace {
 
 using testing::AllOf;
@@ -297,4 +297,4 @@ TEST(SweepConfig, NamesFileLineAndKey) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::grid_test

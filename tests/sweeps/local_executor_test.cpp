@@ -24,7 +24,7 @@
 #include "trainer/attempt.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::local_executor_test {
 namespace {
 
 using testing::AllOf;
@@ -459,4 +459,4 @@ TEST_F(RealSweepTest, ABrokenRunDoesNotStopTheOthers) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::local_executor_test

@@ -6,7 +6,7 @@
 
 #include "tests/sweeps/run_command.h"
 
-namespace minichilla {
+namespace minichilla::machine_report_test {
 namespace {
 
 using testing::HasSubstr;
@@ -58,4 +58,4 @@ TEST(MachineReport, IsWhatDoctorPrintsWithoutARun) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::machine_report_test

@@ -9,7 +9,7 @@
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::model_command_test {
 namespace {
 
 using testing::AllOf;
@@ -152,4 +152,4 @@ TEST_F(ModelConfigFileTest, ASweepsShapesAreNotGivenByModelSize) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::model_command_test

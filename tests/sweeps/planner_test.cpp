@@ -13,7 +13,7 @@
 #include "trainer/files.h"
 #include "trainer/run_memory.h"
 
-namespace minichilla {
+namespace minichilla::planner_test {
 namespace {
 
 using testing::AllOf;
@@ -364,4 +364,4 @@ TEST_F(PlannerTest, PlansAThousandRuns) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::planner_test

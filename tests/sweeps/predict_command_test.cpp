@@ -11,7 +11,7 @@
 #include "tests/sweeps/run_command.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::predict_command_test {
 namespace {
 
 using testing::AllOf;
@@ -230,4 +230,4 @@ TEST_F(PredictCurve, RefusesInOneLine) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::predict_command_test

@@ -14,7 +14,7 @@
 #include "trainer/files.h"
 #include "trainer/run_directory.h"
 
-namespace minichilla {
+namespace minichilla::report_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -283,4 +283,4 @@ TEST(ReportInput, SweepWithoutFinishedRunsIsAnInputError) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::report_test

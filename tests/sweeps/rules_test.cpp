@@ -6,7 +6,7 @@
 #include <cmath>
 #include <stdexcept>
 
-namespace minichilla {
+namespace minichilla::rules_test {
 namespace {
 
 using testing::AllOf;
@@ -103,4 +103,4 @@ TEST(ParseRule, AnEmptyRuleIsNone) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::rules_test

@@ -7,7 +7,7 @@
 #include "tests/temporary_folder.h"
 #include "trainer/attempt.h"
 
-namespace minichilla {
+namespace minichilla::run_history_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -94,4 +94,4 @@ TEST_F(RunHistoryTest, WhatAnAttemptDidNotWriteIsNamed) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::run_history_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace minichilla {
+namespace minichilla::schedule_test {
 namespace {
 
 TEST(Schedule, TakesTheLongestFirst) {
@@ -21,4 +21,4 @@ TEST(Schedule, CountsHowBusyTheWorkersAre) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::schedule_test

@@ -8,7 +8,7 @@
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::slurm_client_test {
 namespace {
 
 using testing::ElementsAre;
@@ -62,4 +62,4 @@ TEST(Scontrol, TellsHowAJobEnded) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::slurm_client_test

@@ -12,7 +12,7 @@
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/run_directory.h"
 
-namespace minichilla {
+namespace minichilla::slurm_executor_test {
 namespace {
 
 using testing::AllOf;
@@ -289,4 +289,4 @@ TEST_F(SlurmExecutorTest, ATemplateOfOnesOwnIsFilledIn) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::slurm_executor_test

@@ -9,7 +9,7 @@
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/metrics_log.h"
 
-namespace minichilla {
+namespace minichilla::status_test {
 namespace {
 
 using testing::AllOf;
@@ -182,4 +182,4 @@ TEST_F(StatusTest, TheJsonHasNullsForUnknowns) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::status_test

@@ -12,7 +12,7 @@
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::sweep_command_test {
 namespace {
 
 using testing::AllOf;
@@ -173,4 +173,4 @@ TEST_F(SweepCommandTest, StatusOfNoSweepSaysSo) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::sweep_command_test

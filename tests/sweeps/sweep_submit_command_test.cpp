@@ -10,7 +10,7 @@
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/run_directory.h"
 
-namespace minichilla {
+namespace minichilla::sweep_submit_command_test {
 namespace {
 
 using testing::AllOf;
@@ -106,4 +106,4 @@ TEST_F(SweepSubmitCommandTest, WatchEndsWithTheLastRun) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::sweep_submit_command_test

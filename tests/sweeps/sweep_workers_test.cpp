@@ -9,7 +9,7 @@
 #include "tests/sweeps/fake_slurm.h"
 #include "tests/sweeps/sweep_fixture.h"
 
-namespace minichilla {
+namespace minichilla::sweep_workers_test {
 namespace {
 
 using testing::AllOf;
@@ -133,4 +133,4 @@ TEST(MeasuredEta, GoesOnAtTheSpeedSoFar) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::sweep_workers_test

@@ -4,7 +4,7 @@
 
 #include <stdexcept>
 
-namespace minichilla {
+namespace minichilla::text_table_test {
 namespace {
 
 TEST(TextTable, AlignsColumnsWithoutTrailingSpaces) {
@@ -42,4 +42,4 @@ TEST(Bar, FillsAsFarAsTheFractionAndIsFullOnlyAtTheEnd) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::text_table_test

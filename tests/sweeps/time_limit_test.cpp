@@ -8,7 +8,7 @@
 #include "tests/sweeps/fake_slurm.h"
 #include "tests/sweeps/sweep_fixture.h"
 
-namespace minichilla {
+namespace minichilla::time_limit_test {
 namespace {
 
 TEST(SecondsToCheckpoint, FollowTheInterval) {
@@ -69,4 +69,4 @@ TEST_F(TimeLimitTest, AJobAsksSqueueAndTakesTheGraceOff) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::time_limit_test

@@ -9,7 +9,7 @@
 #include "trainer/corpus.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::train_command_test {
 namespace {
 
 using ::testing::AllOf;
@@ -166,4 +166,4 @@ TEST_F(TrainCommandTest, BadInputIsNamed) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::train_command_test

@@ -10,7 +10,7 @@
 #include "trainer/files.h"
 #include "trainer/run_directory.h"
 
-namespace minichilla {
+namespace minichilla::verify_test {
 namespace {
 
 using testing::HasSubstr;
@@ -73,4 +73,4 @@ TEST_F(VerifyTest, ASampleIsDrawnBySeed) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::verify_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace minichilla {
+namespace minichilla::work_clock_test {
 namespace {
 
 TEST(WorkClock, KnowsNothingBeforeSomethingWasDone) {
@@ -56,4 +56,4 @@ TEST(WorkClock, NothingToDoIsDone) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::work_clock_test

@@ -12,7 +12,7 @@
 #include "tests/temporary_folder.h"
 #include "trainer/files.h"
 
-namespace minichilla {
+namespace minichilla::worker_process_test {
 namespace {
 
 using testing::HasSubstr;
@@ -96,4 +96,4 @@ TEST_F(WorkerProcessTest, TheChildIsToldWhenItsParentDies) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::worker_process_test

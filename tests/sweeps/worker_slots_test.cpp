@@ -9,7 +9,7 @@
 #include "sweeps/memory_watch.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::worker_slots_test {
 namespace {
 
 using testing::ElementsAre;
@@ -61,4 +61,4 @@ TEST(MemoryWatch, CountsWhatWorkersHaveNotTakenYet) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::worker_slots_test

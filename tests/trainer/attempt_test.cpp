@@ -15,7 +15,7 @@
 #include "tests/trainer/run_fixture.h"
 #include "trainer/json_fields.h"
 
-namespace minichilla {
+namespace minichilla::attempt_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -321,4 +321,4 @@ TEST_F(AttemptTest, StrangeFilesAreNamed) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::attempt_test

@@ -10,7 +10,7 @@
 #include "tests/temporary_folder.h"
 #include "trainer/corpus.h"
 
-namespace minichilla {
+namespace minichilla::batch_sampler_test {
 namespace {
 
 using testing::HasSubstr;
@@ -233,4 +233,4 @@ TEST(EvaluationWindows, RefuseWhatGivesNoWindow) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::batch_sampler_test

@@ -9,7 +9,7 @@
 #include "kernels/error.h"
 #include "tests/trainer/run_fixture.h"
 
-namespace minichilla {
+namespace minichilla::checkpoint_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -293,4 +293,4 @@ TEST_F(CheckpointTest, MarkerIsWhatSha256sumChecks) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::checkpoint_test

@@ -14,7 +14,7 @@
 #include "trainer/token_shard.h"
 #include "trainer/tokenizer.h"
 
-namespace minichilla {
+namespace minichilla::corpus_test {
 namespace {
 
 using testing::ElementsAre;
@@ -445,4 +445,4 @@ TEST_F(CorpusTest, ShakespeareByPositionIsTheUsualSplit) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::corpus_test

@@ -10,7 +10,7 @@
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::files_test {
 namespace {
 
 using testing::ElementsAre;
@@ -234,4 +234,4 @@ TEST(SyncFolder, NamesAFolderThatIsNotThere) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::files_test

@@ -5,7 +5,7 @@
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::json_fields_test {
 namespace {
 
 using testing::HasSubstr;
@@ -49,4 +49,4 @@ TEST(JsonFields, MessagesShowScalarsInOneLineAndNameTheRest) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::json_fields_test

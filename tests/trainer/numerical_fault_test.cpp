@@ -10,7 +10,7 @@
 #include "trainer/attempt.h"
 #include "trainer/checkpoint.h"
 
-namespace minichilla {
+namespace minichilla::numerical_fault_test {
 namespace {
 
 using testing::AllOf;
@@ -177,4 +177,4 @@ TEST_F(NumericalFaultTest, ADivergedRunUpdatesNothingAndIsNeverResumed) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::numerical_fault_test

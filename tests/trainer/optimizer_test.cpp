@@ -4,7 +4,7 @@
 
 #include "tests/trainer/run_fixture.h"
 
-namespace minichilla {
+namespace minichilla::optimizer_test {
 namespace {
 
 constexpr std::int64_t kChunk = 8 * Operations::kNormBlock;
@@ -52,4 +52,4 @@ TEST(Optimizer, ChunksCoverTheArrayAndBeginAtNormBlocks) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::optimizer_test

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-namespace minichilla {
+namespace minichilla::progress_line_test {
 namespace {
 
 using std::chrono::hours;
@@ -100,4 +100,4 @@ TEST(FormatBytes, UsesBinaryUnits) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::progress_line_test

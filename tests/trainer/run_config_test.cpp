@@ -6,7 +6,7 @@
 #include "kernels/error.h"
 #include "tests/trainer/run_fixture.h"
 
-namespace minichilla {
+namespace minichilla::run_config_test {
 namespace {
 
 using ::testing::AllOf;
@@ -158,4 +158,4 @@ TEST(RunConfig, FirstDifferenceNamesKeyAndValues) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::run_config_test

@@ -12,7 +12,7 @@
 #include "trainer/attempt.h"
 #include "trainer/metrics_log.h"
 
-namespace minichilla {
+namespace minichilla::run_directory_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -278,4 +278,4 @@ TEST_F(RunDirectoryTest, NumberedFoldersAreWholeNumbersOnly) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::run_directory_test

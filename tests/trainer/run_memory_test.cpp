@@ -13,7 +13,7 @@
 #include "trainer/calibration.h"
 #include "trainer/progress_line.h"
 
-namespace minichilla {
+namespace minichilla::run_memory_test {
 namespace {
 
 using ::testing::AllOf;
@@ -148,4 +148,4 @@ TEST_F(RunMemoryTest, SoItIsWhileSpeedIsMeasured) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::run_memory_test

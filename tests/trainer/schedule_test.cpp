@@ -6,7 +6,7 @@
 
 #include "trainer/interval_clock.h"
 
-namespace minichilla {
+namespace minichilla::schedule_test {
 namespace {
 
 LearningRateSchedule schedule(double warmup, double final, std::int64_t steps) {
@@ -95,4 +95,4 @@ TEST(IntervalClock, SecondsCountFromTheLastTime) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::schedule_test

@@ -11,7 +11,7 @@
 #include "trainer/files.h"
 #include "trainer/text_documents.h"
 
-namespace minichilla {
+namespace minichilla::sentencepiece_tokenizer_test {
 namespace {
 
 using testing::HasSubstr;
@@ -215,4 +215,4 @@ TEST(SentencePiece, IdsOutsideTheVocabularyAreRefused) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::sentencepiece_tokenizer_test

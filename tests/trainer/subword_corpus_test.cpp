@@ -8,7 +8,7 @@
 #include "trainer/files.h"
 #include "trainer/tokenizer.h"
 
-namespace minichilla {
+namespace minichilla::subword_corpus_test {
 namespace {
 
 using testing::HasSubstr;
@@ -134,4 +134,4 @@ TEST_F(SubwordCorpusTest, OptionsAreChecked) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::subword_corpus_test

@@ -5,7 +5,7 @@
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::text_documents_test {
 namespace {
 
 using testing::ElementsAre;
@@ -215,4 +215,4 @@ TEST(ParseDocumentKind, SuggestsTheNearestName) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::text_documents_test

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace minichilla {
+namespace minichilla::token_entropy_test {
 namespace {
 
 class ListedSplit : public TokenSplit {
@@ -57,4 +57,4 @@ TEST(MeasureEntropy, OfASingleTokenHasNoPairs) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::token_entropy_test

@@ -7,7 +7,7 @@
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::token_shard_test {
 namespace {
 
 using testing::HasSubstr;
@@ -154,4 +154,4 @@ TEST(MayBeTokenShard, KnowsOtherProgramsFiles) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::token_shard_test

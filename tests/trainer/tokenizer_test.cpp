@@ -5,7 +5,7 @@
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
-namespace minichilla {
+namespace minichilla::tokenizer_test {
 namespace {
 
 using testing::ElementsAre;
@@ -49,4 +49,4 @@ TEST(Tokenizer, IdsOutsideTheVocabularyAreRefused) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::tokenizer_test

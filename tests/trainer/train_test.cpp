@@ -17,7 +17,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/numerics_id.h"
 
-namespace minichilla {
+namespace minichilla::train_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -360,4 +360,4 @@ TEST_F(TrainTest, NumericsDependOnConfigSeedAndCorpusButNotOnLanes) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::train_test

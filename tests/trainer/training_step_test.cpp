@@ -12,7 +12,7 @@
 #include "trainer/calibration.h"
 #include "trainer/evaluate.h"
 
-namespace minichilla {
+namespace minichilla::training_step_test {
 namespace {
 
 struct Batch {
@@ -179,4 +179,4 @@ TEST_F(TrainingStepTest, CalibrationMeasuresSomething) {
 }
 
 }  // namespace
-}  // namespace minichilla
+}  // namespace minichilla::training_step_test
