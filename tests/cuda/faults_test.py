@@ -106,7 +106,7 @@ FAULTS = [
           "__syncwarp();  // the count may have been read, or changed by another lane", "",
           "sort_rows.cu", "CudaSortRows.SortsStably", like_another=True),
     Fault("the epilogue adds the bias of another column", "separate_epilogue.cu",
-          "value += epilogue.bias[column];", "value += epilogue.bias[columns - 1 - column];",
+          "load(epilogue.bias + column, others);", "load(epilogue.bias + columns - kWidth - column, others);",
           "separate_epilogue.cu", "CudaCublasLtGemm/0.EveryEpilogueIsRight"),
     Fault("the epilogue multiplies by GELU instead of its derivative", "separate_epilogue.cu",
           "values[j] *= gelu_derivative(", "values[j] *= gelu(",
