@@ -3,8 +3,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 #include <type_traits>
 
 #include "kernels/cuda/launch.h"
@@ -63,15 +61,6 @@ inline AttentionSizes attention_sizes(const AttentionShape& shape, int tile, boo
 /// Number of blocks: one per tile of every head.
 inline unsigned attention_blocks(const AttentionShape& shape, const AttentionSizes& sizes) {
   return static_cast<unsigned>(shape.B * shape.H * sizes.tiles);
-}
-
-/// Kernels that need more than 48 KB of shared memory must be told so; costs nothing worth keeping a record
-/// of.
-template <class Kernel>
-void allow_shared_memory(Kernel kernel, int bytes) {
-  if (bytes <= 48 * 1024) return;
-  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  if (error != cudaSuccess) throw std::runtime_error(std::string("attention: ") + cudaGetErrorString(error));
 }
 
 /// The (T, D) rows of one head.

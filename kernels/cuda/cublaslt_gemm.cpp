@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/cublaslt_plan.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/optimizer.h"
 #include "kernels/cuda/separate_epilogue.h"
 #include "kernels/error.h"
 
@@ -179,7 +180,7 @@ void CublasLtGemm::Implementation::multiply(cudaStream_t stream, const Product& 
   if (plan != nullptr) {
     if constexpr (!std::is_same_v<Output, float>) {
       if (task.epilogue.bias != nullptr) {
-        round_floats(stream, product.columns, task.epilogue.bias, static_cast<Output*>(vector_));
+        cast_to_bf16(stream, product.columns, task.epilogue.bias, static_cast<Output*>(vector_));
       }
     }
     plan->run(stream, handle_, a.data, b.data, c.data, pointers, workspace_, kSpace);

@@ -17,6 +17,18 @@ inline void launched(const char* kernel) {
   }
 }
 
+/// Kernels that need more than 48 KB of shared memory must be told so; costs nothing worth keeping a record
+/// of.
+template <class Kernel>
+void allow_shared_memory(Kernel kernel, int bytes) {
+  if (bytes <= 48 * 1024) return;
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error != cudaSuccess) {
+    throw std::runtime_error("CUDA kernel with " + std::to_string(bytes) +
+                             " bytes of shared memory: " + cudaGetErrorString(error));
+  }
+}
+
 template <class Integer>
 __host__ __device__ constexpr Integer ceil_div(Integer a, Integer b) {
   return (a + b - 1) / b;

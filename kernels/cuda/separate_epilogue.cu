@@ -1,63 +1,101 @@
 #include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/separate_epilogue.h"
+#include "kernels/cuda/vectors.cuh"
 
 namespace minichilla::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSumColumns = 32, kSumRows = 16;  ///< threads of a block that adds up columns
+constexpr int kSumColumns = 32;  ///< of a block that adds up columns
+constexpr int kSumRows = 16;     ///< that it adds at a time
 
-/// One block per row.
-template <class Real>
-__global__ void apply_epilogue_kernel(int columns, Matrix<Real> c, Epilogue<Real> epilogue) {
+/// A row per threadIdx.y.
+template <class Real, int kWidth>
+__global__ void __launch_bounds__(kMostRowThreads)
+    apply_epilogue_kernel(int rows, int columns, Matrix<Real> c, Epilogue<Real> epilogue) {
   using Kind = typename Epilogue<Real>::Kind;
-  const std::int64_t row = blockIdx.x * c.leading_dimension;
-  for (int column = static_cast<int>(threadIdx.x); column < columns; column += kThreads) {
-    const std::int64_t at = row + column;
-    float value = to_float(c.data[at]);
+  const std::int64_t row = blockIdx.x * static_cast<std::int64_t>(blockDim.y) + threadIdx.y;
+  if (row >= rows) return;
+  const int step = static_cast<int>(blockDim.x) * kWidth;
+  for (int column = static_cast<int>(threadIdx.x) * kWidth; column < columns; column += step) {
+    const std::int64_t at = row * c.leading_dimension + column;
+    float values[kWidth], others[kWidth];  // GELU's input or the bias
+    load(c.data + at, values);
     if (epilogue.kind == Kind::kGeluDerivative) {
-      value *= gelu_derivative(to_float(epilogue.gelu_input[at]));
+      load(epilogue.gelu_input + at, others);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) values[j] *= gelu_derivative(others[j]);
     } else {
-      value += epilogue.bias[column];
+      load(epilogue.bias + column, others);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) values[j] += others[j];
       if (epilogue.kind == Kind::kBiasGelu) {
-        epilogue.gelu_input[at] = from_float<Real>(value);
-        value = gelu(value);
+        store(values, epilogue.gelu_input + at);
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) values[j] = gelu(values[j]);
       }
     }
-    c.data[at] = from_float<Real>(value);
+    store(values, c.data + at);
   }
 }
 
 /// One block per kSumColumns columns: each thread takes every kSumRows-th row, then a fixed tree over them.
-template <class Real>
-__global__ void add_column_sums_kernel(int rows, int columns, Matrix<const Real> x,
-                                       float* __restrict__ sums) {
-  __shared__ float partial[kSumRows][kSumColumns];
-  const int column = static_cast<int>(blockIdx.x) * kSumColumns + static_cast<int>(threadIdx.x);
-  float sum = 0;
+/// The order does not depend on kWidth.
+template <class Real, int kWidth>
+__global__ void __launch_bounds__(kSumColumns / kWidth * kSumRows)
+    add_column_sums_kernel(int rows, int columns, Matrix<const Real> x, float* __restrict__ sums) {
+  __shared__ __align__(16) float partial[kSumRows][kSumColumns];
+  const int first = static_cast<int>(threadIdx.x) * kWidth;
+  const int column = static_cast<int>(blockIdx.x) * kSumColumns + first;
+  float sum[kWidth] = {};
   if (column < columns) {
+#pragma unroll 4
     for (int row = static_cast<int>(threadIdx.y); row < rows; row += kSumRows) {
-      sum += to_float(x.data[row * x.leading_dimension + column]);
+      float values[kWidth];
+      load(x.data + row * x.leading_dimension + column, values);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) sum[j] += values[j];
     }
   }
-  partial[threadIdx.y][threadIdx.x] = sum;
+  store(sum, partial[threadIdx.y] + first);
   for (unsigned half = kSumRows / 2; half > 0; half /= 2) {
     __syncthreads();
-    if (threadIdx.y < half) partial[threadIdx.y][threadIdx.x] += partial[threadIdx.y + half][threadIdx.x];
+    if (threadIdx.y >= half) continue;
+    float values[kWidth];
+    load(partial[threadIdx.y + half] + first, values);
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) sum[j] += values[j];
+    store(sum, partial[threadIdx.y] + first);
   }
-  if (threadIdx.y == 0 && column < columns) sums[column] += partial[0][threadIdx.x];
+  if (threadIdx.y != 0 || column >= columns) return;
+  float before[kWidth];
+  load(sums + column, before);
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) sum[j] += before[j];
+  store(sum, sums + column);
 }
 
-__global__ void add_floats_kernel(int count, const float* __restrict__ from, float* __restrict__ to) {
-  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  if (i < count) to[i] += from[i];
+constexpr int kFloatWidth = kVectorWidth<float>;
+
+__global__ void __launch_bounds__(kThreads)
+    add_floats_kernel(ElementRange range, bool aligned, const float* __restrict__ from,
+                      float* __restrict__ to) {
+  for_each_vector<kFloatWidth>(range, aligned, [&](auto width, std::int64_t i) {
+    float added[width.value], values[width.value];
+    load(from + i, added);
+    load(to + i, values);
+#pragma unroll
+    for (int j = 0; j < width.value; ++j) values[j] += added[j];
+    store(values, to + i);
+  });
 }
 
-__global__ void round_floats_kernel(int count, const float* __restrict__ from,
-                                    __nv_bfloat16* __restrict__ to) {
-  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  if (i < count) to[i] = __float2bfloat16(from[i]);
+/// Whether every row begins at a multiple of 16 bytes.
+template <class Element>
+bool rows_aligned(Matrix<Element> matrix) {
+  return all_aligned({matrix.data}) && matrix.leading_dimension % kVectorWidth<Element> == 0;
 }
 
 }  // namespace
@@ -66,30 +104,32 @@ template <class Real>
 void apply_epilogue(cudaStream_t stream, int rows, int columns, Matrix<Real> c,
                     const Epilogue<Real>& epilogue) {
   if (rows == 0 || columns == 0 || epilogue.kind == Epilogue<Real>::Kind::kNone) return;
-  apply_epilogue_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(columns, c, epilogue);
-  launched("apply_epilogue");
+  const bool aligned = rows_aligned(c) && all_aligned({epilogue.bias, epilogue.gelu_input});
+  with_vector_width<Real>(columns, aligned, [&](auto width) {
+    const dim3 threads = row_block(columns, width.value);
+    const unsigned blocks = ceil_div(static_cast<unsigned>(rows), threads.y);
+    apply_epilogue_kernel<Real, width.value><<<blocks, threads, 0, stream>>>(rows, columns, c, epilogue);
+    launched("apply_epilogue");
+  });
 }
 
 template <class Real>
 void add_column_sums(cudaStream_t stream, int rows, int columns, Matrix<const Real> x, float* sums) {
   if (columns == 0) return;
-  const auto blocks = static_cast<unsigned>(ceil_div(columns, kSumColumns));
-  add_column_sums_kernel<<<blocks, dim3(kSumColumns, kSumRows), 0, stream>>>(rows, columns, x, sums);
-  launched("add_column_sums");
+  with_vector_width<Real>(columns, rows_aligned(x) && all_aligned({sums}), [&](auto width) {
+    const auto blocks = static_cast<unsigned>(ceil_div(columns, kSumColumns));
+    add_column_sums_kernel<Real, width.value>
+        <<<blocks, dim3(kSumColumns / width.value, kSumRows), 0, stream>>>(rows, columns, x, sums);
+    launched("add_column_sums");
+  });
 }
 
 void add_floats(cudaStream_t stream, int count, const float* from, float* to) {
   if (count == 0) return;
-  add_floats_kernel<<<static_cast<unsigned>(ceil_div(count, kThreads)), kThreads, 0, stream>>>(count, from,
-                                                                                               to);
+  const ElementRange range{0, count};
+  add_floats_kernel<<<vector_blocks(range, kFloatWidth, kThreads), kThreads, 0, stream>>>(
+      range, all_aligned({from, to}), from, to);
   launched("add_floats");
-}
-
-void round_floats(cudaStream_t stream, int count, const float* from, __nv_bfloat16* to) {
-  if (count == 0) return;
-  round_floats_kernel<<<static_cast<unsigned>(ceil_div(count, kThreads)), kThreads, 0, stream>>>(count, from,
-                                                                                                 to);
-  launched("round_floats");
 }
 
 template void apply_epilogue<float>(cudaStream_t, int, int, Matrix<float>, const Epilogue<float>&);

@@ -18,7 +18,4 @@ void add_column_sums(cudaStream_t stream, int rows, int columns, Matrix<const Re
 /// to (count) += from (count)
 void add_floats(cudaStream_t stream, int count, const float* from, float* to);
 
-/// to (count) = from (count), rounded.
-void round_floats(cudaStream_t stream, int count, const float* from, __nv_bfloat16* to);
-
 }  // namespace minichilla::cuda

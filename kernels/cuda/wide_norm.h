@@ -1,4 +1,5 @@
-// add_norm for rows that do not fit in the registers of a block: they are read several times.
+// add_norm for rows that are too wide for it. A block keeps 12288 columns of a row, GPT-3's widest; what is
+// beyond is read again, from a cache.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -125,13 +125,23 @@ TYPED_TEST(CudaAddNorm, AgreesWithTheReferenceWithSeveralWarpsToARow) {
   check<TypeParam>(random_inputs<TypeParam>(2, 8192, true));
 }
 
-TYPED_TEST(CudaAddNorm, AgreesWithTheReferenceBeyondRegisters) {
-  check<TypeParam>(random_inputs<TypeParam>(2, 8200, true));
-  check<TypeParam>(random_inputs<TypeParam>(1, 4099, false));
+TYPED_TEST(CudaAddNorm, AgreesWithTheReferenceInWideRows) {
+  check<TypeParam>(random_inputs<TypeParam>(3, 8200, true));
+  check<TypeParam>(random_inputs<TypeParam>(2, 12288, true));
+  check<TypeParam>(random_inputs<TypeParam>(33, 4099, false));  // summed by two blocks
+  check<TypeParam>(random_inputs<TypeParam>(2, 8193, true));
+  check<TypeParam>(random_inputs<TypeParam>(2, 9001, false));
+}
+
+// Part of such a row is read again.
+TYPED_TEST(CudaAddNorm, AgreesWithTheReferenceInRowsTooWideToKeep) {
+  check<TypeParam>(random_inputs<TypeParam>(3, 12296, true));
+  check<TypeParam>(random_inputs<TypeParam>(2, 12291, false));
 }
 
 TYPED_TEST(CudaAddNorm, AgreesWithTheReferenceAtAnyAddress) {
   check<TypeParam>(random_inputs<TypeParam>(3, 64, true), 1);
+  check<TypeParam>(random_inputs<TypeParam>(2, 8200, true), 1);
 }
 
 TYPED_TEST(CudaAddNorm, KeepsItsDigitsFarFromZero) {
@@ -148,7 +158,7 @@ TYPED_TEST(CudaAddNorm, ConstantRowsGiveTheBias) {
 }
 
 TYPED_TEST(CudaAddNorm, SumMayBeTheResidualAndDSumOutMayBeDSumIn) {
-  for (const int C : {13, 64, 768, 8200}) {
+  for (const int C : {13, 64, 768, 12296}) {
     const Inputs in = random_inputs<TypeParam>(C < 100 ? 9 : 2, C, true);
     const auto apart = forward<TypeParam>(in), in_place = forward<TypeParam>(in, true);
     EXPECT_EQ(in_place.sum, apart.sum);
