@@ -1,6 +1,8 @@
 // What the tests of the CPU device's operations share: every instruction-set path in turn.
 #pragma once
 
+#include "kernels/cpu/simd_target.h"
+// It precedes Highway's headers.
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
