@@ -110,17 +110,14 @@ const ParameterTensor& ParameterTable::at(const std::string& name) const {
   throw std::logic_error("no parameter tensor is called " + name);
 }
 
-void initialise(const ParameterTable& table, std::uint64_t seed, float* weights) {
-  std::fill(weights, weights + table.flat_size(), 0.0f);
-  for (const ParameterTensor& tensor : table.tensors()) {
-    float* values = weights + tensor.offset;
-    if (tensor.initial == Initial::ones) std::fill(values, values + tensor.count(), 1.0f);
-    if (tensor.initial != Initial::normal) continue;
-    const NormalStream normal(seed, tensor.name);
-    for (std::int64_t i = 0; i < tensor.count(); ++i) {
-      values[i] = static_cast<float>(tensor.initial_std * normal(i));
-    }
+void initial_values(const ParameterTensor& tensor, std::uint64_t seed, std::int64_t begin,
+                    std::span<float> values) {
+  if (tensor.initial != Initial::normal) {
+    std::ranges::fill(values, tensor.initial == Initial::ones ? 1.0f : 0.0f);
+    return;
   }
+  const NormalStream normal(seed, tensor.name);
+  for (float& value : values) value = static_cast<float>(tensor.initial_std * normal(begin++));
 }
 
 }  // namespace minichilla

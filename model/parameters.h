@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,9 +54,10 @@ class ParameterTable {
   std::int64_t flat_size_ = 0, params_ = 0, params_non_embedding_ = 0;
 };
 
-/// Writes initial values (as GPT-2: normal, smaller in residual projections, zeros, ones) to a host
-/// array of flat_size() floats. Each tensor draws from its own stream, keyed by seed and name, so that a
-/// tensor's values do not depend on the others.
-void initialise(const ParameterTable& table, std::uint64_t seed, float* weights);
+/// Initial values (as GPT-2: normal, smaller in residual projections, zeros, ones) of as many elements of
+/// `tensor` as `values` has, from its element `begin` on. Each tensor draws from its own stream, keyed by
+/// seed and name, so that a tensor's values do not depend on the others.
+void initial_values(const ParameterTensor& tensor, std::uint64_t seed, std::int64_t begin,
+                    std::span<float> values);
 
 }  // namespace minichilla

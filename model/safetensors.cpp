@@ -106,17 +106,16 @@ void check_coverage(const std::vector<SafetensorsEntry>& entries, std::uint64_t 
 
 }  // namespace
 
-std::string safetensors_bytes(std::span<const NamedTensor> tensors,
-                              const std::map<std::string, std::string>& metadata) {
+std::string safetensors_beginning(std::span<const NamedShape> tensors,
+                                  const std::map<std::string, std::string>& metadata) {
   std::vector<SafetensorsEntry> entries;
   std::set<std::string> names;
   std::uint64_t offset = 0;
-  for (const NamedTensor& tensor : tensors) {
+  for (const NamedShape& tensor : tensors) {
     const std::optional<std::uint64_t> bytes = bytes_of(tensor.shape);
-    if (!bytes || *bytes != tensor.values.size_bytes() || !names.insert(tensor.name).second) {
+    if (!bytes || !names.insert(tensor.name).second) {
       throw std::logic_error("tensor " + tensor.name +
-                             " cannot be saved: its shape is not that of its values, or its "
-                             "name is taken");
+                             " cannot be saved: its shape fits in no memory, or its name is taken");
     }
     entries.push_back({tensor.name, "F32", tensor.shape, offset, offset + *bytes});
     offset += *bytes;
@@ -126,13 +125,8 @@ std::string safetensors_bytes(std::span<const NamedTensor> tensors,
   const std::uint64_t length = header.size();
 
   std::string bytes(kLengthBytes, '\0');
-  bytes.reserve(kLengthBytes + header.size() + offset);
   std::memcpy(bytes.data(), &length, kLengthBytes);
-  bytes += header;
-  for (const NamedTensor& tensor : tensors) {
-    bytes.append(reinterpret_cast<const char*>(tensor.values.data()), tensor.values.size_bytes());
-  }
-  return bytes;
+  return bytes + header;
 }
 
 SafetensorsFile parse_safetensors(std::span<const char> bytes, const std::string& file) {

@@ -9,16 +9,23 @@
 
 namespace minichilla {
 
-/// One fp32 tensor of a file to be written.
+/// An fp32 tensor of a file to be written.
+struct NamedShape {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+
+/// What a file of these tensors begins with: length and header, a multiple of 8 bytes. The values of each
+/// tensor, unpadded and in the given order, make the rest of the file.
+std::string safetensors_beginning(std::span<const NamedShape> tensors,
+                                  const std::map<std::string, std::string>& metadata);
+
+/// An fp32 tensor of a file that was read.
 struct NamedTensor {
   std::string name;
   std::vector<std::int64_t> shape;
   std::span<const float> values;
 };
-
-/// The bytes of a file with these tensors (unpadded, in the given order) and string metadata.
-std::string safetensors_bytes(std::span<const NamedTensor> tensors,
-                              const std::map<std::string, std::string>& metadata);
 
 /// A parsed file: the tensors point into `bytes`, which must outlive them.
 struct SafetensorsFile {

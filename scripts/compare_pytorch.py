@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Times training steps of minichilla and of PyTorch at the same shapes on this machine's CPU, in turns.
+"""Times training steps of minichilla, of PyTorch and of llm.c at the same shapes on this machine's CPU, in turns.
 
-usage: scripts/compare_pytorch.py [--shapes S,M,L] [--threads 1,2] [--precisions fp32,bf16] [--rounds 5]
-                                  [--seconds 1] [--program build/release/minichilla] [--json FILE]
+usage: scripts/compare_pytorch.py [--shapes S,M,L] [--threads 1,2] [--precisions fp32,bf16|none] [--llmc DIR]
+                                  [--rounds 5] [--seconds 1] [--program build/release/minichilla] [--json FILE]
 
 PyTorch trains a plain GPT: eager, attention with its whole matrix of scores, AdamW with gradients clipped by their norm,
 in fp32 and with bf16 autocast. minichilla trains in fp32 (`minichilla bench --only steps`). Needs PyTorch, on Debian
 python3-torch; with libopenblas0-openmp too, whose OpenMP build is found by itself and is twice as fast as the other.
+`--precisions none` leaves PyTorch out. `--llmc DIR`, a checkout of github.com/karpathy/llm.c, adds its CPU reference,
+compiled with gcc and OpenMP: also AdamW, without clipping, in fp32.
 Run it while nothing else runs. docs/benchmarks.md says what the columns mean.
 """
 import argparse
@@ -20,14 +22,12 @@ import subprocess
 import sys
 import time
 
+from llmc_reference import InputError, LlmcSteps, check_checkout
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Layers, heads, d_model, context, vocabulary, sequences a step: those of `minichilla bench`.
 SHAPES = {"S": (3, 4, 64, 128, 256, 16), "M": (4, 4, 128, 256, 1024, 8), "L": (6, 8, 256, 256, 4096, 8)}
 PRECISIONS = ("fp32", "bf16")
-
-
-class InputError(Exception):
-    """What the user gave cannot be used; its text is one line."""
 
 
 def use_openmp_blas():
@@ -141,6 +141,9 @@ def compare(torch, options, shape, threads):
     for precision in options.precisions:
         steps = PyTorchSteps(torch, SHAPES[shape], precision, threads)
         trainers[f"PyTorch {precision}"] = lambda steps=steps: steps.tokens_per_s(options.seconds)
+    if options.llmc:
+        reference = LlmcSteps(options.llmc, SHAPES[shape], threads)
+        trainers["llm.c fp32"] = lambda: reference.tokens_per_s(options.seconds)
     rounds = {name: [] for name in trainers}
     for _ in range(options.rounds):
         for name, run in trainers.items():
@@ -181,14 +184,16 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="S,M,L")
     parser.add_argument("--threads", default=",".join(sorted({"1", str(len(os.sched_getaffinity(0)))}, key=int)))
-    parser.add_argument("--precisions", default="fp32,bf16", help="of PyTorch")
+    parser.add_argument("--precisions", default="fp32,bf16", help="of PyTorch; none leaves it out")
+    parser.add_argument("--llmc", metavar="DIR", help="a checkout of llm.c, to be measured too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each trainer in each round")
     parser.add_argument("--program", default=str(ROOT / "build" / "release" / "minichilla"))
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
     options.shapes = chosen(options.shapes.split(","), SHAPES, "--shapes")
-    options.precisions = chosen(options.precisions.split(","), PRECISIONS, "--precisions")
+    options.precisions = ([] if options.precisions == "none" else
+                          chosen(options.precisions.split(","), PRECISIONS, "--precisions"))
     try:
         options.threads = [at_least(int(n), 1, "--threads") for n in options.threads.split(",")]
     except ValueError:
@@ -198,23 +203,27 @@ def parse(arguments):
         raise InputError(f"--seconds: found {options.seconds}, expected more than 0")
     if not os.access(options.program, os.X_OK):
         raise InputError(f"--program: found no program {options.program}, expected a built minichilla")
+    if options.llmc:
+        check_checkout(options.llmc)
     return options
 
 
 def main(arguments):
     try:
         options = parse(arguments)
-        torch = import_torch()
-        print(f"PyTorch {torch.__version__}, {options.rounds} rounds\n\n"
+        torch = import_torch() if options.precisions else None
+        version = torch.__version__ if torch else None
+        print(f"{'PyTorch ' + version if torch else 'without PyTorch'}, {options.rounds} rounds\n\n"
               "shape  threads  trainer          tokens/s best     median     ours / it   medians")
         rows = []
         for shape in options.shapes:
             for threads in options.threads:
-                rows += compare(torch, options, shape, threads)
-                print_rows(rows[-1 - len(options.precisions):])
+                measured = compare(torch, options, shape, threads)
+                print_rows(measured)
+                rows += measured
         if options.json:
             pathlib.Path(options.json).write_text(
-                json.dumps({"format": "minichilla compare_pytorch 1", "torch": torch.__version__,
+                json.dumps({"format": "minichilla compare_pytorch 1", "torch": version,
                             "rounds": options.rounds, "seconds": options.seconds, "rows": rows}, indent=1) + "\n")
     except InputError as error:
         print(f"compare_pytorch.py: {error}", file=sys.stderr)

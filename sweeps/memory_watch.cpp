@@ -15,9 +15,6 @@
 namespace minichilla {
 namespace {
 
-/// The program itself with its libraries, besides the run.
-constexpr std::uint64_t kProcessBytes = 48ull << 20;
-
 std::uint64_t resident_bytes(pid_t process) {
   std::ifstream file("/proc/" + std::to_string(process) + "/statm");
   std::uint64_t size = 0, resident = 0;
@@ -35,7 +32,7 @@ std::uint64_t MemoryWatch::needed(const std::filesystem::path& run) {
     const RunConfig config = read_run_config(run);
     std::shared_ptr<const Corpus>& corpus = corpora_[config.data.corpus];
     if (!corpus) corpus = open_corpus(config.data.corpus);
-    return kProcessBytes + run_memory(config, corpus->vocabulary(), *device_).total();
+    return run_memory(config, corpus->vocabulary(), *device_).total();
   } catch (const InputError&) {
     return 0;
   } catch (const IoError&) {

@@ -5,6 +5,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <map>
+#include <span>
+#include <vector>
 
 #include "kernels/error.h"
 #include "model/safetensors.h"
@@ -33,29 +37,127 @@ class BrokenCheckpoint : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-void append_tensors(const ParameterTable& table, const std::string& prefix, const std::vector<float>& flat,
-                    std::vector<NamedTensor>& tensors) {
-  for (const ParameterTensor& tensor : table.tensors()) {
-    const std::span<const float> all(flat);
-    tensors.push_back(
-        {prefix + tensor.name, tensor.shape,
-         all.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.count()))});
+/// A tensor of a file: a part of a flat array.
+struct StoredTensor {
+  FlatArray array;
+  const ParameterTensor& part;
+  std::string name;
+};
+
+std::vector<StoredTensor> tensors_of(const ParameterTable& table, const char* file) {
+  std::vector<StoredTensor> tensors;
+  const auto append = [&](FlatArray array, const char* prefix) {
+    for (const ParameterTensor& part : table.tensors()) tensors.push_back({array, part, prefix + part.name});
+  };
+  if (std::string_view(file) == kModelFile) {
+    append(FlatArray::weights, "");
+  } else {
+    append(FlatArray::first_moment, "first_moment.");
+    append(FlatArray::second_moment, "second_moment.");
   }
+  return tensors;
 }
 
-/// Finds the table's tensors in a file by name; padding is left as it is (zero).
-void take_tensors(const ParameterTable& table, const std::string& prefix, const SafetensorsFile& file,
-                  const std::string& where, std::vector<float>& flat) {
-  for (const ParameterTensor& tensor : table.tensors()) {
-    const std::string name = prefix + tensor.name;
-    const auto found = std::find_if(file.tensors.begin(), file.tensors.end(),
-                                    [&](const NamedTensor& candidate) { return candidate.name == name; });
-    if (found == file.tensors.end()) throw BrokenCheckpoint(where + ": tensor " + name + " is missing");
-    if (found->shape != tensor.shape)
-      throw BrokenCheckpoint(where + ": tensor " + name + " has another shape");
-    std::copy(found->values.begin(), found->values.end(), flat.begin() + tensor.offset);
+/// A file that replaces another when it is whole, written and hashed through a buffer of kFlatPiece floats.
+class HashedFile {
+ public:
+  explicit HashedFile(const fs::path& path) : file_(path), buffer_(static_cast<std::size_t>(kFlatPiece)) {}
+
+  /// `text` has a multiple of 4 bytes.
+  void append(std::string_view text) {
+    while (!text.empty()) {
+      const std::span<float> room = take_room(text.size() / sizeof(float));
+      std::memcpy(room.data(), text.data(), room.size_bytes());
+      text.remove_prefix(room.size_bytes());
+    }
   }
+  void append(const FlatStore& arrays, const StoredTensor& tensor) {
+    std::int64_t begin = tensor.part.offset;
+    const std::int64_t end = begin + tensor.part.count();
+    while (begin < end) {
+      const std::span<float> room = take_room(static_cast<std::size_t>(end - begin));
+      arrays.read(tensor.array, begin, room);
+      begin += std::ssize(room);
+    }
+  }
+  /// The file's SHA-256.
+  std::string replace() {
+    flush();
+    file_.replace();
+    return hash_.hex();
+  }
+
+ private:
+  /// The next part of the buffer, of at most `wanted` floats.
+  std::span<float> take_room(std::size_t wanted) {
+    if (used_ == buffer_.size()) flush();
+    const std::span<float> room =
+        std::span(buffer_).subspan(used_).first(std::min(wanted, buffer_.size() - used_));
+    used_ += room.size();
+    return room;
+  }
+  void flush() {
+    const std::span<const char> piece(reinterpret_cast<const char*>(buffer_.data()), used_ * sizeof(float));
+    hash_.add(piece);
+    file_.append({piece.data(), piece.size()});
+    used_ = 0;
+  }
+
+  TemporaryFile file_;
+  Sha256 hash_;
+  std::vector<float> buffer_;
+  std::size_t used_ = 0;
+};
+
+/// Writes `file` of a checkpoint's `folder`. Returns its SHA-256.
+std::string write_tensors(const fs::path& folder, const char* file, const ParameterTable& table,
+                          const std::map<std::string, std::string>& metadata, const FlatStore& arrays) {
+  const std::vector<StoredTensor> tensors = tensors_of(table, file);
+  std::vector<NamedShape> shapes;
+  for (const StoredTensor& tensor : tensors) shapes.push_back({tensor.name, tensor.part.shape});
+  HashedFile written(folder / file);
+  written.append(safetensors_beginning(shapes, metadata));
+  for (const StoredTensor& tensor : tensors) written.append(arrays, tensor);
+  return written.replace();
 }
+
+/// A file whose tensors are all there, to be read from its map.
+class TensorFile {
+ public:
+  /// BrokenCheckpoint when a tensor of the table is missing or has another shape.
+  TensorFile(const fs::path& folder, const char* file, const ParameterTable& table)
+      : map_(folder / file), tensors_(tensors_of(table, file)) {
+    const std::string where = (folder / file).string();
+    const SafetensorsFile parsed = parse_safetensors(map_.bytes(), where);
+    for (const StoredTensor& tensor : tensors_) {
+      const auto found = std::ranges::find(parsed.tensors, tensor.name, &NamedTensor::name);
+      if (found == parsed.tensors.end())
+        throw BrokenCheckpoint(where + ": tensor " + tensor.name + " is missing");
+      if (found->shape != tensor.part.shape)
+        throw BrokenCheckpoint(where + ": tensor " + tensor.name + " has another shape");
+      values_.push_back(found->values);
+    }
+  }
+
+  /// Padding is left as it is (zero).
+  void copy_to(FlatStore& arrays) const {
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      std::int64_t begin = tensors_[i].part.offset;
+      for (std::span<const float> rest = values_[i]; !rest.empty();) {
+        const auto piece = rest.first(std::min(rest.size(), static_cast<std::size_t>(kFlatPiece)));
+        arrays.write(tensors_[i].array, begin, piece);
+        map_.forget();
+        begin += std::ssize(piece);
+        rest = rest.subspan(piece.size());
+      }
+    }
+  }
+
+ private:
+  MappedFile map_;
+  std::vector<StoredTensor> tensors_;
+  std::vector<std::span<const float>> values_;  ///< of each, in the map
+};
 
 std::string state_json(const CheckpointState& state) {
   nlohmann::ordered_json json = {{"format", kCheckpointFormat},
@@ -115,8 +217,8 @@ void check_origin(const fs::path& folder, const CheckpointState& found, const Ch
 }
 
 /// A line of the marker, in the form that sha256sum prints and checks.
-std::string marker_line(std::string_view content, const char* file) {
-  return sha256_hex(content) + "  " + file + "\n";
+std::string marker_line(const std::string& sha256, const char* file) {
+  return sha256 + "  " + file + "\n";
 }
 
 void verify(const fs::path& folder) {
@@ -125,8 +227,7 @@ void verify(const fs::path& folder) {
   std::string expected;
   for (const char* name : kFiles) {
     if (!path_exists(folder / name)) throw BrokenCheckpoint((folder / name).string() + ": missing");
-    const MappedFile file(folder / name);
-    expected += marker_line({file.bytes().data(), file.bytes().size()}, name);
+    expected += marker_line(file_sha256(folder / name), name);
   }
   if (read_file(marker) != expected) throw BrokenCheckpoint(folder.string() + ": a checksum does not match");
 }
@@ -179,27 +280,22 @@ class Checkpoints::Folder final : public CheckpointFiles {
 Checkpoints::Checkpoints(const fs::path& run, const ParameterTable& table)
     : folder_(run / "checkpoints"), table_(table) {}
 
-void Checkpoints::save(const CheckpointState& state, const FlatArrays& arrays) {
+void Checkpoints::save(const CheckpointState& state, const FlatStore& arrays) {
   const std::string number = std::to_string(state.step);
   // Named by the attempt, which no other process has.
   const fs::path temporary =
       folder_ / (kTemporary + number + "-" + std::to_string(state.attempt.value_or(0)));
-  std::vector<NamedTensor> weights, moments;
-  append_tensors(table_, "", arrays.weights, weights);
-  append_tensors(table_, "first_moment.", arrays.first_moment, moments);
-  append_tensors(table_, "second_moment.", arrays.second_moment, moments);
   const std::map<std::string, std::string> metadata = {{"step", number}, {"config_hash", state.config_hash}};
-  const std::array<std::string, 3> contents = {safetensors_bytes(weights, metadata),
-                                               safetensors_bytes(moments, metadata), state_json(state)};
-  std::string marker;
+  const std::string state_text = state_json(state);
   create_synced_folder(folder_);
   remove_folder(temporary);
   try {
     create_synced_folder(temporary);
-    for (std::size_t i = 0; i < kFiles.size(); ++i) {
-      replace_file(temporary / kFiles[i], contents[i]);
-      marker += marker_line(contents[i], kFiles[i]);
-    }
+    std::string marker;
+    for (const char* file : {kModelFile, kOptimizerFile})
+      marker += marker_line(write_tensors(temporary, file, table_, metadata, arrays), file);
+    replace_file(temporary / kStateFile, state_text);
+    marker += marker_line(sha256_hex(state_text), kStateFile);
     replace_file(temporary / kMarker, marker);
     Folder folder(folder_, temporary, state.config_hash);
     place_checkpoint(folder, state.step);
@@ -230,27 +326,21 @@ void Checkpoints::remove_temporaries(std::int64_t attempt) const {
 }
 
 CheckpointState Checkpoints::load_one(const fs::path& folder, const CheckpointState& expected,
-                                      FlatArrays& arrays) const {
+                                      FlatStore& arrays) const {
   verify(folder);
-  const fs::path state_path = folder / kStateFile, model_path = folder / kModelFile,
-                 optimizer_path = folder / kOptimizerFile;
+  const fs::path state_path = folder / kStateFile;
   const CheckpointState state = parse_state(read_file(state_path), state_path.string());
   if (abandoned_.contains(state.config_hash))
     throw BrokenCheckpoint(folder.string() + ": is of the learning rate that diverged");
   check_origin(folder, state, expected);
-  const MappedFile model_bytes(model_path), optimizer_bytes(optimizer_path);
-  const SafetensorsFile model = parse_safetensors(model_bytes.bytes(), model_path.string());
-  const SafetensorsFile optimizer = parse_safetensors(optimizer_bytes.bytes(), optimizer_path.string());
-  const auto size = static_cast<std::size_t>(table_.flat_size());
-  arrays = {std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
-  take_tensors(table_, "", model, model_path.string(), arrays.weights);
-  take_tensors(table_, "first_moment.", optimizer, optimizer_path.string(), arrays.first_moment);
-  take_tensors(table_, "second_moment.", optimizer, optimizer_path.string(), arrays.second_moment);
+  const TensorFile model(folder, kModelFile, table_), optimizer(folder, kOptimizerFile, table_);
+  model.copy_to(arrays);  // both were looked at: nothing stops halfway
+  optimizer.copy_to(arrays);
   return state;
 }
 
 CheckpointState Checkpoints::load_from(const fs::path& folder, const CheckpointState& expected,
-                                       FlatArrays& arrays) const {
+                                       FlatStore& arrays) const {
   std::error_code error;
   if (!fs::is_directory(folder, error)) {
     throw InputError(folder.string() +
@@ -263,7 +353,7 @@ CheckpointState Checkpoints::load_from(const fs::path& folder, const CheckpointS
   }
 }
 
-std::optional<CheckpointState> Checkpoints::load(const CheckpointState& expected, FlatArrays& arrays,
+std::optional<CheckpointState> Checkpoints::load(const CheckpointState& expected, FlatStore& arrays,
                                                  const Warn& warn) {
   const std::vector<std::int64_t> steps = numbered_folders(folder_);
   std::optional<IoError> unreadable;

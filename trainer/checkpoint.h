@@ -13,7 +13,7 @@
 #include <string>
 
 #include "model/parameters.h"
-#include "trainer/training_step.h"
+#include "trainer/flat_store.h"
 
 namespace minichilla {
 
@@ -51,16 +51,17 @@ class Checkpoints {
   /// Writes checkpoints/<state.step>, unless a whole one is there, and keeps the two newest. Newer ones than
   /// this may be those of a process that has taken the run over: they stay. IoError; older checkpoints then
   /// stay as they are.
-  void save(const CheckpointState& state, const FlatArrays& arrays);
+  void save(const CheckpointState& state, const FlatStore& arrays);
 
   /// The newest checkpoint that is whole, into `arrays`; nothing when there is none. A broken one is passed
-  /// over with a warning. InputError when it is whole but of another config, corpus, tokenizer or format than
-  /// `expected` says; IoError when there is none that is whole, but one that could not be read.
-  std::optional<CheckpointState> load(const CheckpointState& expected, FlatArrays& arrays, const Warn& warn);
+  /// over with a warning, before anything is written. InputError when it is whole but of another config,
+  /// corpus, tokenizer or format than `expected` says; IoError when there is none that is whole, but one that
+  /// could not be read.
+  std::optional<CheckpointState> load(const CheckpointState& expected, FlatStore& arrays, const Warn& warn);
 
   /// The checkpoint in `folder`, which may be another run's. InputError when it is broken, or as load().
   CheckpointState load_from(const std::filesystem::path& folder, const CheckpointState& expected,
-                            FlatArrays& arrays) const;
+                            FlatStore& arrays) const;
 
   /// Removes all but the `kept` newest whole checkpoints.
   void prune(std::size_t kept) const;
@@ -69,7 +70,7 @@ class Checkpoints {
   class Folder;
   void remove_temporaries(std::int64_t attempt) const;
   CheckpointState load_one(const std::filesystem::path& folder, const CheckpointState& expected,
-                           FlatArrays& arrays) const;
+                           FlatStore& arrays) const;
 
   std::filesystem::path folder_;
   const ParameterTable& table_;

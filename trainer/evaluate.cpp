@@ -31,21 +31,22 @@ Evaluator::Evaluator(const RunConfig& config, const TokenSplit& split, Transform
   const EvaluatorMemory memory = evaluator_memory(windows_, config);
   whole_batches_ = memory.whole_batches;
   batches_ = memory.batches;
-  const int left_over = batches_ - whole_batches_;
-
-  std::vector<std::int32_t> tokens(static_cast<std::size_t>(batches_ * batch_tokens_)),
-      targets(tokens.size());
-  windows.fill(0, whole_batches_ * micro_batch_, tokens.data(), targets.data());
-  for (int i = 0; i < left_over; ++i) {
-    for (int copy = 0; copy < micro_batch_; ++copy) {
-      const std::int64_t at = (whole_batches_ + i) * batch_tokens_ + copy * tokens_per_window_;
-      windows.fill(whole_batches_ * micro_batch_ + i, 1, tokens.data() + at, targets.data() + at);
-    }
-  }
   tokens_ = device.allocate(memory.windows);
   targets_ = device.allocate(memory.windows);
-  device.upload(tokens_.as<std::int32_t>(), tokens.data(), memory.windows);
-  device.upload(targets_.as<std::int32_t>(), targets.data(), memory.windows);
+
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(batch_tokens_)), targets(tokens.size());
+  for (int batch = 0; batch < batches_; ++batch) {
+    if (batch < whole_batches_) {
+      windows.fill(std::int64_t{batch} * micro_batch_, micro_batch_, tokens.data(), targets.data());
+    } else {
+      const std::int64_t left_over = std::int64_t{whole_batches_} * micro_batch_ + batch - whole_batches_;
+      for (std::int64_t at = 0; at < batch_tokens_; at += tokens_per_window_)
+        windows.fill(left_over, 1, tokens.data() + at, targets.data() + at);
+    }
+    const std::int64_t begin = batch * batch_tokens_;
+    device.upload(tokens_.as<std::int32_t>() + begin, tokens.data(), tokens.size() * sizeof tokens[0]);
+    device.upload(targets_.as<std::int32_t>() + begin, targets.data(), targets.size() * sizeof targets[0]);
+  }
   host_sums_.resize(static_cast<std::size_t>(batches_));
   loss_sums_ = device.allocate(memory.loss_sums);
 }

@@ -17,32 +17,19 @@
 namespace minichilla {
 namespace {
 
+constexpr std::size_t kHashedBytes = std::size_t{1} << 20;  // at a time
+
 /// A new file beside `path`, which nobody else has: another host that shares the file system may run under
 /// the same process number, and a crashed process may have left its temporary behind, so a taken name is
-/// tried no further.
-std::pair<std::filesystem::path, int> create_temporary(const std::filesystem::path& path) {
+/// tried no further. Returns its descriptor.
+int create_temporary(const std::filesystem::path& path, std::filesystem::path& temporary) {
   std::random_device random;
   for (;;) {
-    const std::filesystem::path temporary =
-        path.string() + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(random());
+    temporary = path.string() + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(random());
     const int descriptor = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor >= 0) return {temporary, descriptor};
+    if (descriptor >= 0) return descriptor;
     if (errno != EEXIST && errno != EINTR) throw_io(path, "create");
   }
-}
-
-/// Writes and syncs a new temporary beside `path`; removes it again when that fails.
-std::filesystem::path write_temporary(const std::filesystem::path& path, std::string_view content) {
-  const auto [temporary, descriptor] = create_temporary(path);
-  try {
-    const Descriptor file(descriptor);
-    file.write_all(content, path);
-    if (fsync(file.get()) != 0) throw_io(path, "sync");
-  } catch (const IoError&) {
-    unlink(temporary.c_str());
-    throw;
-  }
-  return temporary;
 }
 
 std::filesystem::path folder_of(const std::filesystem::path& path) {
@@ -91,6 +78,19 @@ void Descriptor::write_all(std::string_view bytes, const std::filesystem::path& 
   }
 }
 
+void Descriptor::read_at(std::int64_t offset, std::span<char> bytes,
+                         const std::filesystem::path& path) const {
+  while (!bytes.empty()) {
+    const ssize_t got = pread(descriptor_, bytes.data(), bytes.size(), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_io(path, "read");
+    if (got == 0)
+      throw IoError(path.string() + ": cannot read: it ends before byte " + std::to_string(offset + 1));
+    bytes = bytes.subspan(static_cast<std::size_t>(got));
+    offset += got;
+  }
+}
+
 std::string read_file(const std::filesystem::path& path) {
   const Descriptor file(path, O_RDONLY, "read");
   std::string content;
@@ -104,15 +104,32 @@ std::string read_file(const std::filesystem::path& path) {
   }
 }
 
+TemporaryFile::TemporaryFile(std::filesystem::path path)
+    : path_(std::move(path)), file_(create_temporary(path_, temporary_)) {}
+
+TemporaryFile::~TemporaryFile() {
+  if (!renamed_) unlink(temporary_.c_str());
+}
+
+void TemporaryFile::append(std::string_view piece) {
+  file_.write_all(piece, path_);
+}
+
+void TemporaryFile::sync() {
+  if (fsync(file_.get()) != 0) throw_io(path_, "sync");
+}
+
+void TemporaryFile::replace() {
+  sync();
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) throw_io(path_, "replace");
+  renamed_ = true;
+  sync_folder(folder_of(path_));
+}
+
 void replace_file(const std::filesystem::path& path, std::string_view content) {
-  const std::filesystem::path temporary = write_temporary(path, content);
-  if (rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
-    unlink(temporary.c_str());
-    errno = error;
-    throw_io(path, "replace");
-  }
-  sync_folder(folder_of(path));
+  TemporaryFile file(path);
+  file.append(content);
+  file.replace();
 }
 
 bool link_file(const std::filesystem::path& existing, const std::filesystem::path& path) {
@@ -133,15 +150,10 @@ bool link_file(const std::filesystem::path& existing, const std::filesystem::pat
 }
 
 bool publish_file(const std::filesystem::path& path, std::string_view content) {
-  const std::filesystem::path temporary = write_temporary(path, content);
-  try {
-    const bool first = link_file(temporary, path);
-    unlink(temporary.c_str());
-    return first;
-  } catch (const IoError&) {
-    unlink(temporary.c_str());
-    throw;
-  }
+  TemporaryFile file(path);
+  file.append(content);
+  file.sync();
+  return link_file(file.name(), path);
 }
 
 void check_output_folder(const std::filesystem::path& output) {
@@ -200,6 +212,11 @@ MappedFile::~MappedFile() {
   if (data_) munmap(const_cast<char*>(data_), size_);
 }
 
+void MappedFile::forget() const {
+  // All of it, since a page brings its neighbours along, those behind it too.
+  if (data_) madvise(const_cast<char*>(data_), size_, MADV_DONTNEED);
+}
+
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   if (!context_ || EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_), EVP_sha256(), nullptr) != 1) {
     throw std::runtime_error("SHA-256 is not available in libcrypto");
@@ -230,6 +247,18 @@ std::string Sha256::hex() {
 std::string sha256_hex(std::string_view bytes) {
   Sha256 hash;
   hash.add({bytes.data(), bytes.size()});
+  return hash.hex();
+}
+
+std::string file_sha256(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  Sha256 hash;
+  for (std::span<const char> rest = file.bytes(); !rest.empty();) {
+    const std::span<const char> piece = rest.first(std::min(rest.size(), kHashedBytes));
+    hash.add(piece);
+    file.forget();
+    rest = rest.subspan(piece.size());
+  }
   return hash.hex();
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace minichilla {
 
@@ -28,12 +29,14 @@ class Descriptor {
   /// IoError "PATH: cannot ACTION: …" when it cannot be opened.
   Descriptor(const std::filesystem::path& path, int flags, const char* action);
   explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  Descriptor(Descriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
   ~Descriptor();
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return descriptor_; }
   /// Writes all of `bytes` at the file's position. IoError names `path`; a part may have been written then.
   void write_all(std::string_view bytes, const std::filesystem::path& path) const;
+  /// Fills `bytes` from byte `offset` of the file on, wherever its position is. IoError names `path`, also
+  /// when the file ends before.
+  void read_at(std::int64_t offset, std::span<char> bytes, const std::filesystem::path& path) const;
 
  private:
   int descriptor_;
@@ -42,8 +45,29 @@ class Descriptor {
 /// Whole file as a string; IoError names the path.
 std::string read_file(const std::filesystem::path& path);
 
-/// Replaces `path` with `content`: temporary file beside it, fsync, rename, fsync of the folder. IoError
-/// names the path; a failed write leaves the old file and no temporary.
+/// A new file beside `path`, written front to back, that takes its place once it is whole; without replace()
+/// it is removed with this object. IoError names `path`.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::filesystem::path path);
+  ~TemporaryFile();
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  const std::filesystem::path& name() const { return temporary_; }
+  void append(std::string_view piece);
+  /// fsync: all of it is on disk.
+  void sync();
+  /// fsync, rename, fsync of the folder.
+  void replace();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  Descriptor file_;
+  bool renamed_ = false;
+};
+
+/// Replaces `path` with `content` through a TemporaryFile. IoError names the path; a failed write leaves the
+/// old file and no temporary.
 void replace_file(const std::filesystem::path& path, std::string_view content);
 
 /// Creates `path` with `content` unless it exists: temporary, fsync, link(). False when somebody else was
@@ -86,6 +110,9 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
   ~MappedFile();
   std::span<const char> bytes() const { return {data_, size_}; }
+  /// Gives the memory back until somebody looks at it again: pages that were looked at count as the
+  /// process's.
+  void forget() const;
 
  private:
   const char* data_ = nullptr;
@@ -106,5 +133,7 @@ class Sha256 {
   void* context_;
 };
 std::string sha256_hex(std::string_view bytes);
+/// Of a whole file, of which only a piece is in memory at any time. IoError names the path.
+std::string file_sha256(const std::filesystem::path& path);
 
 }  // namespace minichilla

@@ -19,7 +19,8 @@ struct MemoryPart {
   std::size_t bytes;
 };
 
-/// Everything that train() allocates, to the byte, and the device's workspace.
+/// Everything that train() allocates of the device's memory, to the byte, and the device's workspace; on the
+/// CPU, whose memory is the program's too, also program_bytes() and the host's copy of a batch.
 struct RunMemory {
   std::vector<MemoryPart> parts;  ///< always the same, in the same order; those not needed have 0 bytes
   std::size_t total() const;
@@ -28,8 +29,12 @@ struct RunMemory {
 /// `config` is resolved(), `device` the one that will train, with as many lanes.
 RunMemory run_memory(const RunConfig& config, int vocabulary, const Device& device);
 
-/// Bytes that a run may take: what is free, and the workspace, which is the device's already. Nothing where
-/// the device does not know.
+/// Bytes of the device's memory that the program itself holds: code, libraries, config, logs, the buffer of a
+/// checkpoint. 0 for a device with a memory of its own.
+std::size_t program_bytes(const Device& device);
+
+/// Bytes that a run may take: what is free, and the workspace and program_bytes(), which are taken already.
+/// Nothing where the device does not know.
 std::optional<std::uint64_t> memory_for_run(const Device& device);
 
 /// Why the run does not fit in memory_for_run(), in one line: both sums, the largest parts, and what to

@@ -15,7 +15,7 @@ namespace minichilla {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
-              "shards are mapped as they lie on disk: little-endian");
+              "shards are read as they lie on disk: little-endian");
 
 constexpr char kMagic[8] = {'M', 'C', 'H', 'T', 'O', 'K', 'E', 'N'};
 constexpr std::uint32_t kVersion = 1;
@@ -182,8 +182,8 @@ std::string ShardWriter::close() {
 }
 
 TokenShard::TokenShard(const std::filesystem::path& path, int vocabulary)
-    : path_(path), file_(path), vocabulary_(vocabulary) {
-  const ShardHeader header = checked_header(path_, file_.bytes(), vocabulary);
+    : path_(path), map_(path), file_(path, O_RDONLY, "read"), vocabulary_(vocabulary) {
+  const ShardHeader header = checked_header(path_, map_.bytes(), vocabulary);
   tokens_ = static_cast<std::int64_t>(header.tokens);
   sha256_ = bytes_to_hex(header.sha256);
 }
@@ -191,10 +191,14 @@ TokenShard::TokenShard(const std::filesystem::path& path, int vocabulary)
 void TokenShard::read(std::int64_t begin, std::int64_t count, std::int32_t* ids) const {
   if (begin < 0 || count < 0 || begin > tokens_ - count)
     throw std::invalid_argument("token range outside the shard");
+  // Not from the map: in the course of a run all of it would come to count as the process's memory. Stored
+  // ids lie at the end of where they are widened to, so each is read before its place is written.
   const int width = token_width(vocabulary_);
-  const char* from = stored().data() + begin * width;
-  const std::uint32_t largest =
-      width == 2 ? widen<std::uint16_t>(from, count, ids) : widen<std::uint32_t>(from, count, ids);
+  char* const stored_ids = reinterpret_cast<char*>(ids + count) - count * width;
+  file_.read_at(static_cast<std::int64_t>(kShardHeaderBytes) + begin * width,
+                {stored_ids, static_cast<std::size_t>(count * width)}, path_);
+  const std::uint32_t largest = width == 2 ? widen<std::uint16_t>(stored_ids, count, ids)
+                                           : widen<std::uint32_t>(stored_ids, count, ids);
   if (count > 0 && largest >= static_cast<std::uint32_t>(vocabulary_)) {
     throw InputError(path_.string() + ": tokens " + std::to_string(begin) + " to " +
                      std::to_string(begin + count - 1) + ": found id " + std::to_string(largest) +

@@ -51,8 +51,8 @@ bool may_be_token_shard(const std::filesystem::path& path);
 /// Appends the stored form of ids (each in 0 … vocabulary − 1) to `stored`.
 void store_ids(std::span<const std::int32_t> ids, int vocabulary, std::vector<char>& stored);
 
-/// A shard mapped into memory. Opening checks header and size and reads no ids; every read checks the ids
-/// that it returns, so that no id outside the vocabulary leaves this class. May be read from any thread.
+/// A shard on disk. Opening checks header and size and reads no ids; every read checks the ids that it
+/// returns, so that no id outside the vocabulary leaves this class. May be read from any thread.
 class TokenShard {
  public:
   /// InputError when the file is no shard, is damaged, or has another vocabulary; IoError when it cannot be
@@ -62,14 +62,16 @@ class TokenShard {
   std::int64_t tokens() const { return tokens_; }
   /// SHA-256 of the stored ids as the header has it.
   const std::string& recorded_sha256() const { return sha256_; }
-  std::span<const char> stored() const { return file_.bytes().subspan(kShardHeaderBytes); }
+  /// All of them, mapped into memory.
+  std::span<const char> stored() const { return map_.bytes().subspan(kShardHeaderBytes); }
   /// ids[0 … count) = the ids at begin … begin + count − 1, inside the shard. InputError for an id ≥
-  /// vocabulary.
+  /// vocabulary; IoError.
   void read(std::int64_t begin, std::int64_t count, std::int32_t* ids) const;
 
  private:
   std::filesystem::path path_;
-  MappedFile file_;
+  MappedFile map_;
+  Descriptor file_;
   int vocabulary_;
   std::int64_t tokens_ = 0;
   std::string sha256_;

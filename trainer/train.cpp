@@ -88,7 +88,7 @@ class Training {
   std::optional<Outcome> go(StopToken stop);
 
  private:
-  std::optional<CheckpointState> find_checkpoint(const CheckpointState& origin, FlatArrays& arrays);
+  std::optional<CheckpointState> find_checkpoint(const CheckpointState& origin);
   void begin_after(const CheckpointState& state, const std::string& numerics_id);
   void restore();
   void warn(const std::string& message) const;
@@ -168,11 +168,11 @@ void Training::warn(const std::string& message) const {
   if (context_.on_warning) context_.on_warning(message);
 }
 
-std::optional<CheckpointState> Training::find_checkpoint(const CheckpointState& origin, FlatArrays& arrays) {
-  auto own = checkpoints_.load(origin, arrays, [this](const std::string& message) { warn(message); });
+std::optional<CheckpointState> Training::find_checkpoint(const CheckpointState& origin) {
+  auto own = checkpoints_.load(origin, step_, [this](const std::string& message) { warn(message); });
   if (own) saved_step_ = own->step;
   if (own || context_.resume_from.empty()) return own;
-  CheckpointState other = checkpoints_.load_from(context_.resume_from, origin, arrays);
+  CheckpointState other = checkpoints_.load_from(context_.resume_from, origin, step_);
   other.attempt = 0;  // none of this run's
   return other;
 }
@@ -195,9 +195,8 @@ void Training::restore() {
   for (int halved = 0; halved < halved_; ++halved) {
     checkpoints_.abandon(config_hash(with_halved_rate(planned_, halved), origin.corpus_hash));
   }
-  FlatArrays arrays;
-  if (const auto found = find_checkpoint(origin, arrays)) {
-    step_.upload(arrays);
+  if (const auto found = find_checkpoint(origin)) {
+    step_.begin_with_written();
     begin_after(*found, origin.numerics_id);
     if (!state_.numerics_id.ends_with(origin.numerics_id)) {
       warn("goes on under numerics " + origin.numerics_id + ", began under " + state_.numerics_id +
@@ -362,7 +361,7 @@ void Training::save_checkpoint() {
   save_algorithms();
   metrics_.sync();  // before the checkpoint: rows that it goes on from are never missing
   state_.wall_s = wall_s();
-  checkpoints_.save(state_, step_.download());
+  checkpoints_.save(state_, step_);
   saved_step_ = state_.step;
   attempt_.log().info("checkpoint after step {}", state_.step);
 }

@@ -14,23 +14,45 @@ std::size_t bytes_of_floats(std::int64_t count) {
   return static_cast<std::size_t>(count) * sizeof(float);
 }
 
+/// Tokens and targets.
+std::size_t batch_bytes(const RunConfig& config) {
+  return 2 * static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t);
+}
+
 std::int64_t norm_blocks(std::int64_t elements) {
   return (elements + Operations::kNormBlock - 1) / Operations::kNormBlock;
 }
 
-/// The first element of `flat` that is not finite, and in how many tensors there are some.
-std::string non_finite_in(const ParameterTable& table, const std::vector<float>& flat, const char* what) {
-  std::string first;
-  int tensors = 0;
+/// Calls `work(tensor, begin, values)` for every piece of every tensor, until it returns false for one: then
+/// the tensor's rest is left out. `values` is scratch for elements from `begin` of the tensor on.
+template <class Work>
+void for_each_piece(const ParameterTable& table, Work work) {
+  std::vector<float> scratch(static_cast<std::size_t>(std::min(kFlatPiece, table.flat_size())));
   for (const ParameterTensor& tensor : table.tensors()) {
-    const auto begin = flat.begin() + tensor.offset, end = begin + tensor.count();
-    const auto found = std::find_if(begin, end, [](float value) { return !std::isfinite(value); });
-    if (found == end) continue;
-    if (tensors++ == 0) {
-      const char* value = std::isnan(*found) ? "nan" : *found > 0 ? "inf" : "-inf";
-      first = std::string(what) + " " + tensor.name + "[" + std::to_string(found - begin) + "] = " + value;
+    bool goes_on = true;
+    for (std::int64_t begin = 0; begin < tensor.count() && goes_on; begin += kFlatPiece) {
+      const auto size = static_cast<std::size_t>(std::min(kFlatPiece, tensor.count() - begin));
+      goes_on = work(tensor, begin, std::span(scratch).first(size));
     }
   }
+}
+
+/// The first element of a flat array on the device that is not finite, and in how many tensors there are
+/// some.
+std::string non_finite_in(const ParameterTable& table, Device& device, const float* flat, const char* what) {
+  std::string first;
+  int tensors = 0;
+  for_each_piece(table, [&](const ParameterTensor& tensor, std::int64_t begin, std::span<float> values) {
+    device.download(values.data(), flat + tensor.offset + begin, values.size_bytes());
+    const auto found = std::ranges::find_if_not(values, [](float value) { return std::isfinite(value); });
+    if (found == values.end()) return true;
+    if (tensors++ == 0) {
+      const char* value = std::isnan(*found) ? "nan" : *found > 0 ? "inf" : "-inf";
+      first = std::string(what) + " " + tensor.name + "[" + std::to_string(begin + (found - values.begin())) +
+              "] = " + value;
+    }
+    return false;
+  });
   if (tensors > 1) {
     first +=
         " (in " + std::to_string(tensors) + " of " + std::to_string(table.tensors().size()) + " tensors)";
@@ -41,11 +63,12 @@ std::string non_finite_in(const ParameterTable& table, const std::vector<float>&
 }  // namespace
 
 TrainingStepMemory training_step_memory(const RunConfig& config, std::int64_t flat_size) {
-  return {.batch = 2 * static_cast<std::size_t>(config.train.batch_tokens) * sizeof(std::int32_t),
+  return {.batch = batch_bytes(config),
           .moment = bytes_of_floats(flat_size),
           .decayed = static_cast<std::size_t>(flat_size / Operations::kDecayBlock),
           .partials = static_cast<std::size_t>(norm_blocks(flat_size)) * sizeof(double),
-          .state = sizeof(StepState)};
+          .state = sizeof(StepState),
+          .transfer = batch_bytes(config) + 2 * sizeof(StepState)};
 }
 
 TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& device)
@@ -65,6 +88,7 @@ TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& devi
   batch_ = device.allocate(bytes.batch);
   first_moment_ = device.allocate(bytes.moment);
   second_moment_ = device.allocate(bytes.moment);
+  arrays_ = {model_.weights(), first_moment_.as<float>(), second_moment_.as<float>()};
   partials_ = device.allocate(bytes.partials);
   state_ = device.allocate(bytes.state);
   decayed_ = device.allocate(bytes.decayed);
@@ -83,29 +107,29 @@ TrainingStep::TrainingStep(const RunConfig& config, int vocabulary, Device& devi
 }
 
 void TrainingStep::initialise(std::uint64_t seed) {
-  const auto size = static_cast<std::size_t>(flat_size_);
-  FlatArrays arrays{std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
-  minichilla::initialise(model_.parameters(), seed, arrays.weights.data());
-  upload(arrays);
+  if (enqueued_ != 0) throw std::logic_error("initial weights come before the first step");
+  for_each_piece(model_.parameters(),
+                 [&](const ParameterTensor& tensor, std::int64_t begin, std::span<float> values) {
+                   initial_values(tensor, seed, begin, values);
+                   write(FlatArray::weights, tensor.offset + begin, values);
+                   return true;
+                 });
+  begin_with_written();
 }
 
-FlatArrays TrainingStep::download() {
+void TrainingStep::read(FlatArray from, std::int64_t begin, std::span<float> values) const {
   if (pending() != 0) throw std::logic_error("a step is pending");
-  const auto size = static_cast<std::size_t>(flat_size_);
-  FlatArrays arrays{std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
-  device_.download(arrays.weights.data(), model_.weights(), bytes_of_floats(flat_size_));
-  device_.download(arrays.first_moment.data(), first_moment_.as<float>(), bytes_of_floats(flat_size_));
-  device_.download(arrays.second_moment.data(), second_moment_.as<float>(), bytes_of_floats(flat_size_));
-  return arrays;
+  device_.download(values.data(), array(from) + begin, values.size_bytes());
 }
 
-void TrainingStep::upload(const FlatArrays& arrays) {
+void TrainingStep::write(FlatArray to, std::int64_t begin, std::span<const float> values) {
   if (pending() != 0) throw std::logic_error("a step is pending");
+  device_.upload(array(to) + begin, values.data(), values.size_bytes());
+}
+
+void TrainingStep::begin_with_written() {
   const StepState fresh;
   device_.upload(state_.as<StepState>(), &fresh, sizeof fresh);
-  device_.upload(model_.weights(), arrays.weights.data(), bytes_of_floats(flat_size_));
-  device_.upload(first_moment_.as<float>(), arrays.first_moment.data(), bytes_of_floats(flat_size_));
-  device_.upload(second_moment_.as<float>(), arrays.second_moment.data(), bytes_of_floats(flat_size_));
   if (Activation* const rounded = model_.compute_weights()) {
     device_.for_each_task(1, [&](Lane& lane, int) {
       device_.operations().round_weights(lane, {0, flat_size_}, model_.weights(), rounded);
@@ -157,9 +181,7 @@ StepState TrainingStep::run(std::span<const std::int32_t> tokens, std::span<cons
 
 std::string TrainingStep::first_non_finite() {
   device_.synchronize();
-  std::vector<float> flat(static_cast<std::size_t>(flat_size_));
-  device_.download(flat.data(), model_.weights(), bytes_of_floats(flat_size_));
-  const std::string weight = non_finite_in(model_.parameters(), flat, "weight");
+  const std::string weight = non_finite_in(model_.parameters(), device_, model_.weights(), "weight");
   if (!weight.empty()) return weight;
   if (pending() !=
       0) {  // a later step has put its gradient there; the weights are still those of the failed one
@@ -169,8 +191,7 @@ std::string TrainingStep::first_non_finite() {
     device_.synchronize();
     finished_ = enqueued_;
   }
-  device_.download(flat.data(), slots_[0], bytes_of_floats(flat_size_));
-  return non_finite_in(model_.parameters(), flat, "gradient of");
+  return non_finite_in(model_.parameters(), device_, slots_[0], "gradient of");
 }
 
 void TrainingStep::accumulate() {

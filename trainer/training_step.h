@@ -1,6 +1,7 @@
 // One optimizer step: micro-batches over the lanes, gradient sum, clipping, AdamW.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -10,21 +11,19 @@
 #include "kernels/device.h"
 #include "kernels/step_state.h"
 #include "model/transformer.h"
+#include "trainer/flat_store.h"
 #include "trainer/optimizer.h"
 #include "trainer/run_config.h"
 
 namespace minichilla {
 
-/// Host copies of the flat arrays in the order of the parameter table, flat_size() floats each.
-struct FlatArrays {
-  std::vector<float> weights, first_moment, second_moment;
-};
-
-/// Bytes of its device's memory that a TrainingStep allocates beside its model.
+/// Bytes that a TrainingStep allocates beside its model: of its device's memory, and `transfer` of the
+/// host's.
 struct TrainingStepMemory {
   std::size_t batch;                     ///< tokens and targets
   std::size_t moment;                    ///< each of the two
   std::size_t decayed, partials, state;  ///< decay_mask(); of the gradient norm; a StepState
+  std::size_t transfer;                  ///< a batch and two StepStates, of each step that can be pending
 };
 /// `config` is resolved(), `flat_size` its parameter table's.
 TrainingStepMemory training_step_memory(const RunConfig& config, std::int64_t flat_size);
@@ -36,7 +35,7 @@ TrainingStepMemory training_step_memory(const RunConfig& config, std::int64_t fl
 ///
 /// A step is enqueued, and its result waited for later: an asynchronous device works on one step while the
 /// host writes down the one before it and fills the batch of the next. Enqueuing neither allocates nor waits.
-class TrainingStep {
+class TrainingStep final : public FlatStore {
  public:
   /// `config` is resolved().
   TrainingStep(const RunConfig& config, int vocabulary, Device& device);
@@ -46,11 +45,13 @@ class TrainingStep {
   Transformer& model() { return model_; }
   const Transformer& model() const { return model_; }
 
-  /// Initial weights from the seed, zero moments.
+  /// Initial weights from the seed. Moments are zero from the beginning; a logic_error after a step.
   void initialise(std::uint64_t seed);
-  /// Flat arrays from and to the device, while no step is pending.
-  FlatArrays download();
-  void upload(const FlatArrays& arrays);
+  /// From and to the device, while no step is pending. Steps go on from what was written after
+  /// begin_with_written() alone, and padding must stay zero.
+  void read(FlatArray array, std::int64_t begin, std::span<float> values) const override;
+  void write(FlatArray array, std::int64_t begin, std::span<const float> values) override;
+  void begin_with_written();
 
   /// Host arrays (batch_tokens / T, T) of token ids, to be filled before enqueue().
   struct Batch {
@@ -63,7 +64,7 @@ class TrainingStep {
   /// Steps that were enqueued and not waited for.
   int pending() const { return static_cast<int>(enqueued_ - finished_); }
   /// The device's state after the oldest pending step. When `finite` is 0 it updated no value, nor does any
-  /// later step before upload().
+  /// later step before begin_with_written().
   StepState wait();
 
   /// One step on these tokens and targets, enqueued and waited for.
@@ -83,6 +84,7 @@ class TrainingStep {
     std::unique_ptr<Mark> returned_mark;
   };
 
+  float* array(FlatArray which) const { return arrays_[static_cast<std::size_t>(which)]; }
   Transfer& transfer(std::int64_t step) {
     return transfers_[static_cast<std::size_t>(step) % transfers_.size()];
   }
@@ -100,6 +102,7 @@ class TrainingStep {
   AdamWSettings adamw_;
   std::vector<ElementRange> chunks_;
   std::vector<float*> slots_;
+  std::array<float*, 3> arrays_;         ///< by FlatArray
   Buffer batch_;                         ///< batch_tokens tokens, then as many targets
   Buffer first_moment_, second_moment_;  ///< flat_size floats each
   Buffer decayed_;                       ///< decay_mask()

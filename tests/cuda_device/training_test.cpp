@@ -14,6 +14,7 @@
 #include "tests/cuda_device/rounded_device.h"
 #include "tests/model/model_case.h"
 #include "tests/trainer/counting_device.h"
+#include "tests/trainer/flat_arrays.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/batch_sampler.h"
 #include "trainer/evaluate.h"
@@ -131,7 +132,7 @@ class CudaTraining : public CudaModel {
     training.initialise(1);
     Training result;
     for (std::int64_t number = 1; number <= steps; ++number) result.losses.push_back(step(training, number));
-    result.arrays = training.download();
+    result.arrays = download(training);
     return result;
   }
 
@@ -157,14 +158,14 @@ TEST_P(CudaTraining, SavedAndLoadedInTheMiddleTheBitsAreTheSame) {
     TrainingStep first(config(), MemoryCorpus::kVocabulary, *device);
     first.initialise(1);
     for (std::int64_t number = 1; number <= kSteps / 2; ++number) step(first, number);
-    saved = first.download();
+    saved = download(first);
   }
   TrainingStep second(config(), MemoryCorpus::kVocabulary, *device);
-  second.upload(saved);
+  upload(saved, second);
   for (std::int64_t number = kSteps / 2 + 1; number <= kSteps; ++number) {
     EXPECT_EQ(step(second, number), whole.losses[static_cast<std::size_t>(number - 1)]) << number;
   }
-  EXPECT_EQ(second.download().weights, whole.arrays.weights);
+  EXPECT_EQ(download(second).weights, whole.arrays.weights);
 }
 
 TEST_P(CudaTraining, AReplayedGraphHasTheBitsOfEagerSteps) {
@@ -198,7 +199,7 @@ TEST_P(CudaTraining, AStepEnqueuedAheadHasTheSameBits) {
     losses.push_back(ahead.wait().loss_sum / 128);
   }
   EXPECT_EQ(losses, waited_for.losses);
-  EXPECT_EQ(ahead.download().weights, waited_for.arrays.weights);
+  EXPECT_EQ(download(ahead).weights, waited_for.arrays.weights);
 }
 
 /// Finite weights with which every loss is not a number: a huge feature meets a huge word.
@@ -213,8 +214,8 @@ TEST_P(CudaTraining, AStepBehindOneThatFailedUpdatesNothing) {
   TrainingStep training(config(), MemoryCorpus::kVocabulary, *device);
   training.initialise(1);
   step(training, 1);
-  const FlatArrays healthy = training.download(), bad = diverging(healthy, training.model().parameters());
-  training.upload(bad);
+  const FlatArrays healthy = download(training), bad = diverging(healthy, training.model().parameters());
+  upload(bad, training);
   enqueue(training, 2);
   EXPECT_EQ(training.wait().finite, 0);
   // Healthy weights again, but nobody said that the run goes on with them.
@@ -229,8 +230,8 @@ TEST_P(CudaTraining, AStepBehindOneThatFailedUpdatesNothing) {
   const StepState after = training.wait();
   EXPECT_TRUE(std::isfinite(after.gradient_norm));
   EXPECT_EQ(after.finite, 0);
-  EXPECT_EQ(training.download().weights, healthy.weights);
-  training.upload(healthy);
+  EXPECT_EQ(download(training).weights, healthy.weights);
+  upload(healthy, training);
   EXPECT_GT(step(training, 3), 0);
 }
 
@@ -238,9 +239,9 @@ TEST_P(CudaTraining, TheStepThatFailedIsDiagnosedWhenALaterOneHasRun) {
   const std::unique_ptr<Device> device = cuda();
   TrainingStep training(config(), MemoryCorpus::kVocabulary, *device);
   training.initialise(1);
-  const FlatArrays bad = diverging(training.download(), training.model().parameters());
+  const FlatArrays bad = diverging(download(training), training.model().parameters());
   const auto diagnosis = [&](bool with_later_step) {
-    training.upload(bad);
+    upload(bad, training);
     enqueue(training, 1);
     if (with_later_step) enqueue(training, 2);
     EXPECT_EQ(training.wait().finite, 0);

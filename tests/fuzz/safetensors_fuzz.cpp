@@ -5,6 +5,7 @@
 
 #include "model/safetensors.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/model/safetensors_bytes.h"
 
 namespace minichilla {
 namespace {

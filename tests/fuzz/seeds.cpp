@@ -16,6 +16,7 @@
 #include "sweeps/slurm_folder.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/sample_checkpoint.h"
+#include "tests/model/safetensors_bytes.h"
 #include "trainer/attempt.h"
 #include "trainer/corpus_manifest.h"
 #include "trainer/files.h"

@@ -30,8 +30,12 @@ ModelConfig odd() {
 }
 
 std::vector<float> initial(const ParameterTable& table, std::uint64_t seed) {
-  std::vector<float> weights(static_cast<std::size_t>(table.flat_size()), std::nanf(""));
-  initialise(table, seed, weights.data());
+  std::vector<float> weights(static_cast<std::size_t>(table.flat_size()), -7.0f);
+  for (const ParameterTensor& tensor : table.tensors()) {
+    initial_values(tensor, seed, 0,
+                   std::span(weights).subspan(static_cast<std::size_t>(tensor.offset),
+                                              static_cast<std::size_t>(tensor.count())));
+  }
   return weights;
 }
 
@@ -149,14 +153,17 @@ TEST(Initialise, ScalesWithTheConfiguredDeviation) {
   }
 }
 
-TEST(Initialise, PaddingIsZero) {
+TEST(Initialise, PiecesAddUpToTheWhole) {
   const ParameterTable table(odd(), 19);
-  std::vector<float> weights = initial(table, 1);
+  const std::vector<float> whole = initial(table, 1);
   for (const ParameterTensor& tensor : table.tensors()) {
-    for (std::int64_t i = 0; i < tensor.count(); ++i)
-      weights[static_cast<std::size_t>(tensor.offset + i)] = 0;
+    for (std::int64_t begin = 0; begin < tensor.count(); begin += 7) {
+      std::vector<float> piece(static_cast<std::size_t>(std::min<std::int64_t>(7, tensor.count() - begin)));
+      initial_values(tensor, 1, begin, piece);
+      const auto from = whole.begin() + tensor.offset + begin;
+      EXPECT_EQ(piece, std::vector<float>(from, from + std::ssize(piece))) << tensor.name << " " << begin;
+    }
   }
-  EXPECT_THAT(weights, testing::Each(0.0f));
 }
 
 TEST(Initialise, SeedsAndNamesGiveTheirOwnStreams) {

@@ -254,7 +254,11 @@ TEST(Transformer, InitialLossIsThatOfGuessing) {
   const ModelCase& model = kCases[8];
   Fixture fixture(model, 1);
   std::vector<float> weights(fixture.weights().size());
-  initialise(fixture.table(), 1, weights.data());
+  for (const ParameterTensor& tensor : fixture.table().tensors()) {
+    initial_values(tensor, 1, 0,
+                   std::span(weights).subspan(static_cast<std::size_t>(tensor.offset),
+                                              static_cast<std::size_t>(tensor.count())));
+  }
   fixture.device().upload(fixture.transformer().weights(), weights.data(), fixture.flat_bytes());
   EXPECT_NEAR(fixture.evaluate(0) / (model.B * model.T), std::log(model.V), 0.02);
 }

@@ -7,6 +7,8 @@
 #include <limits>
 
 #include "kernels/error.h"
+#include "tests/model/safetensors_bytes.h"
+#include "tests/trainer/flat_arrays.h"
 #include "tests/trainer/run_fixture.h"
 
 namespace minichilla::checkpoint_test {
@@ -21,10 +23,10 @@ class CheckpointTest : public FolderTest {
   CheckpointTest() : table_(resolved(tiny_config().model), 24), checkpoints_(folder_, table_) {}
 
   /// Arrays that differ from step to step; padding is zero, as in a run.
-  FlatArrays arrays_of(std::int64_t step) const {
-    const auto size = static_cast<std::size_t>(table_.flat_size());
-    FlatArrays arrays{std::vector<float>(size), std::vector<float>(size), std::vector<float>(size)};
-    for (const ParameterTensor& tensor : table_.tensors()) {
+  FlatArrays arrays_of(std::int64_t step) const { return arrays_of(step, table_); }
+  static FlatArrays arrays_of(std::int64_t step, const ParameterTable& table) {
+    FlatArrays arrays(table);
+    for (const ParameterTensor& tensor : table.tensors()) {
       for (std::int64_t i = 0; i < tensor.count(); ++i) {
         const auto at = static_cast<std::size_t>(tensor.offset + i);
         arrays.weights[at] = static_cast<float>(step) + 0.001f * static_cast<float>(at);
@@ -51,7 +53,7 @@ class CheckpointTest : public FolderTest {
   /// The step that a fresh reader goes on from; −1: none.
   std::int64_t loaded_step() {
     Checkpoints reader(folder_, table_);
-    FlatArrays arrays;
+    FlatArrays arrays(table_);
     const auto state =
         reader.load(state_of(0), arrays, [this](const std::string& w) { warnings_.push_back(w); });
     if (!state) return -1;
@@ -85,7 +87,7 @@ TEST_F(CheckpointTest, ReadsBackEveryBit) {
   state.val_step = 6;
   state.tail_loss_sum = 0.7 + 0.1;
   checkpoints_.save(state, arrays_of(7));
-  FlatArrays arrays;
+  FlatArrays arrays(table_);
   const CheckpointState back = checkpoints_.load(state_of(0), arrays, {}).value();
   EXPECT_EQ(back.step, 7);
   EXPECT_EQ(back.sequences, 56);
@@ -101,7 +103,7 @@ TEST_F(CheckpointTest, ReadsBackEveryBit) {
 
 TEST_F(CheckpointTest, NoEvaluationYetReadsBackAsNone) {
   save(1);
-  FlatArrays arrays;
+  FlatArrays arrays(table_);
   const CheckpointState back = checkpoints_.load(state_of(0), arrays, {}).value();
   EXPECT_TRUE(std::isnan(back.val_loss));
   EXPECT_EQ(back.val_step, 0);
@@ -165,7 +167,7 @@ TEST_F(CheckpointTest, ABrokenOneNeverDisplacesAGoodOne) {
   save(5);
   save(10);
   flip_bit(file(10, "model.safetensors"), 500);
-  FlatArrays arrays;
+  FlatArrays arrays(table_);
   Checkpoints resumed(folder_, table_);
   ASSERT_EQ(resumed.load(state_of(0), arrays, [](const std::string&) {})->step, 5);
   resumed.save(state_of(12), arrays_of(12));
@@ -185,7 +187,7 @@ TEST_F(CheckpointTest, WhoPassedABrokenOneOverKeepsTheOneThatHeWritesInItsPlace)
   save(5);
   save(10);
   fs::remove(file(10, "complete"));
-  FlatArrays arrays;
+  FlatArrays arrays(table_);
   Checkpoints resumed(folder_, table_);
   ASSERT_EQ(resumed.load(state_of(0), arrays, [](const std::string&) {})->step, 5);
   resumed.save(state_of(10), arrays_of(10));
@@ -223,7 +225,7 @@ TEST_F(CheckpointTest, NewerOnesThanOnesOwnStay) {
 TEST_F(CheckpointTest, AWholeOneIsNotReplaced) {
   save(5);
   checkpoints_.save(state_of(5), arrays_of(6));
-  FlatArrays arrays;
+  FlatArrays arrays(table_);
   EXPECT_EQ(checkpoints_.load(state_of(0), arrays, {})->step, 5);
   EXPECT_EQ(arrays.weights, arrays_of(5).weights);
   CheckpointState other = state_of(5);
@@ -247,7 +249,7 @@ TEST_F(CheckpointTest, WhatAKilledWriterLeftIsRemoved) {
 
 TEST_F(CheckpointTest, AnotherConfigCorpusOrTokenizerIsRefused) {
   save(5);
-  FlatArrays arrays;
+  FlatArrays arrays(table_);
   const auto error = [&](auto change) {
     CheckpointState expected = state_of(0);
     change(expected);
@@ -269,7 +271,7 @@ TEST_F(CheckpointTest, AnotherConfigCorpusOrTokenizerIsRefused) {
 TEST_F(CheckpointTest, OneFolderCanBeAskedFor) {
   save(5);
   save(9);
-  FlatArrays arrays;
+  FlatArrays arrays(table_);
   EXPECT_EQ(checkpoints_.load_from(file(5, ""), state_of(0), arrays).step, 5);
   EXPECT_EQ(arrays.weights, arrays_of(5).weights);
   const auto error = [&](const std::filesystem::path& folder) {
@@ -284,6 +286,56 @@ TEST_F(CheckpointTest, OneFolderCanBeAskedFor) {
 TEST_F(CheckpointTest, BelowAFileGivesIoError) {
   temporary_.write("checkpoints", "a file");
   EXPECT_THROW(save(5), IoError);
+}
+
+/// The file that has these tensors, made at once.
+std::string file_of(const ParameterTable& table,
+                    std::vector<std::pair<std::string, std::vector<float>>> arrays) {
+  std::vector<NamedTensor> tensors;
+  for (const auto& [prefix, flat] : arrays) {
+    for (const ParameterTensor& tensor : table.tensors()) {
+      tensors.push_back({prefix + tensor.name, tensor.shape,
+                         std::span(flat).subspan(static_cast<std::size_t>(tensor.offset),
+                                                 static_cast<std::size_t>(tensor.count()))});
+    }
+  }
+  return safetensors_bytes(tensors, {{"step", "5"}, {"config_hash", "config"}});
+}
+
+TEST_F(CheckpointTest, PiecesMakeTheWholeFile) {
+  const ParameterTable large(resolved(tiny_config().model), 40001);
+  ASSERT_GT(large.tensors().front().count(), 2 * kFlatPiece);
+  const FlatArrays arrays = arrays_of(5, large);
+  Checkpoints checkpoints(folder_, large);
+  checkpoints.save(state_of(5), arrays);
+  EXPECT_EQ(read_file(file(5, "model.safetensors")), file_of(large, {{"", arrays.weights}}));
+  EXPECT_EQ(
+      read_file(file(5, "optimizer.safetensors")),
+      file_of(large, {{"first_moment.", arrays.first_moment}, {"second_moment.", arrays.second_moment}}));
+  FlatArrays back(large);
+  ASSERT_TRUE(checkpoints.load(state_of(0), back, {}));
+  EXPECT_EQ(back.weights, arrays.weights);
+  EXPECT_EQ(back.first_moment, arrays.first_moment);
+  EXPECT_EQ(back.second_moment, arrays.second_moment);
+}
+
+TEST_F(CheckpointTest, NothingIsWrittenBeforeEveryTensorIsKnownToBeThere) {
+  save(10);
+  // Whole by its checksums, but its moments are another model's.
+  const ParameterTable other(resolved(tiny_config().model), 25);
+  const FlatArrays theirs = arrays_of(10, other);
+  replace_file(file(10, "optimizer.safetensors"), file_of(other, {{"first_moment.", theirs.first_moment},
+                                                                  {"second_moment.", theirs.second_moment}}));
+  std::string marker;
+  for (const char* name : {"model.safetensors", "optimizer.safetensors", "state.json"})
+    marker += file_sha256(file(10, name)) + "  " + name + "\n";
+  replace_file(file(10, "complete"), marker);
+  FlatArrays arrays = arrays_of(3);
+  EXPECT_FALSE(
+      checkpoints_.load(state_of(0), arrays, [this](const std::string& w) { warnings_.push_back(w); }));
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("has another shape")));
+  EXPECT_EQ(arrays.weights, arrays_of(3).weights);
+  EXPECT_EQ(arrays.first_moment, arrays_of(3).first_moment);
 }
 
 TEST_F(CheckpointTest, MarkerIsWhatSha256sumChecks) {

@@ -1,5 +1,6 @@
 #include "trainer/files.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 
@@ -107,6 +108,36 @@ TEST(ReplaceFile, NamesAPathThatCannotBe) {
   EXPECT_THAT(names_in(folder.path()), ElementsAre("full"));
 }
 
+TEST(TemporaryFile, TakesThePlaceOnceItIsWhole) {
+  const TemporaryFolder folder;
+  replace_file(folder / "a", "old");
+  {
+    TemporaryFile given_up(folder / "a");
+    given_up.append("half");
+    EXPECT_EQ(names_in(folder.path()).size(), 2u);
+  }
+  EXPECT_THAT(names_in(folder.path()), ElementsAre("a"));
+  EXPECT_EQ(read_file(folder / "a"), "old");
+  TemporaryFile file(folder / "a");
+  file.append("one ");
+  file.append("two");
+  EXPECT_EQ(read_file(folder / "a"), "old");
+  file.replace();
+  EXPECT_EQ(read_file(folder / "a"), "one two");
+  EXPECT_THAT(names_in(folder.path()), ElementsAre("a"));
+}
+
+TEST(Descriptor, ReadsAtAPlace) {
+  const TemporaryFolder folder;
+  const std::filesystem::path path = folder.write("a", "0123456789");
+  const Descriptor file(path, O_RDONLY, "read");
+  std::string found(4, ' ');
+  file.read_at(3, found, path);
+  EXPECT_EQ(found, "3456");
+  EXPECT_THAT(message_of<IoError>([&] { file.read_at(8, found, path); }),
+              HasSubstr("a: cannot read: it ends before byte 11"));
+}
+
 TEST(PublishFile, TheFirstOneWins) {
   const TemporaryFolder folder;
   EXPECT_TRUE(publish_file(folder / "a", "first"));
@@ -202,6 +233,14 @@ TEST(MappedFile, ShowsTheWholeFileAndMoves) {
   EXPECT_EQ(std::string(assigned.bytes().begin(), assigned.bytes().end()), "content");
 }
 
+TEST(MappedFile, ShowsTheSameAfterItWasForgotten) {
+  const TemporaryFolder folder;
+  const MappedFile file(folder.write("a", "content"));
+  file.forget();
+  EXPECT_EQ(std::string(file.bytes().begin(), file.bytes().end()), "content");
+  MappedFile().forget();
+}
+
 TEST(MappedFile, AnEmptyFileIsAnEmptySpan) {
   const TemporaryFolder folder;
   EXPECT_TRUE(MappedFile(folder.write("a", "")).bytes().empty());
@@ -225,6 +264,14 @@ TEST(Sha256, DoesNotDependOnThePieces) {
   for (const char letter : std::string("abc")) hash.add({&letter, 1});
   hash.add({});
   EXPECT_EQ(hash.hex(), sha256_hex("abc"));
+}
+
+TEST(Sha256, OfAFileIsThatOfItsBytes) {
+  const TemporaryFolder folder;
+  std::string content(3'000'001, 'x');
+  for (std::size_t i = 0; i < content.size(); i += 1000) content[i] = static_cast<char>('a' + i / 1000 % 26);
+  EXPECT_EQ(file_sha256(folder.write("a", content)), sha256_hex(content));
+  EXPECT_EQ(file_sha256(folder.write("empty", "")), sha256_hex(""));
 }
 
 TEST(SyncFolder, NamesAFolderThatIsNotThere) {

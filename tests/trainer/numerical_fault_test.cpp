@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/cpu_operations.h"
 #include "tests/kernels/forwarding_device.h"
+#include "tests/trainer/flat_arrays.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/attempt.h"
 #include "trainer/checkpoint.h"
@@ -134,7 +135,7 @@ void poison_newest_checkpoint(const std::filesystem::path& run, const RunConfig&
                               float value) {
   const ParameterTable table(config.model, corpus.vocabulary());
   Checkpoints checkpoints(run, table);
-  FlatArrays arrays;
+  FlatArrays arrays(table);
   const CheckpointState state = checkpoints.load(origin_of(config, corpus), arrays, {}).value();
   arrays.weights[static_cast<std::size_t>(table.at("final_norm.weight").offset) + 2] = value;
   std::filesystem::remove_all(run / "checkpoints" / std::to_string(state.step));  // a whole one would stay

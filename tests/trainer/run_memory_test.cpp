@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "kernels/error.h"
+#include "kernels/step_state.h"
 #include "tests/trainer/counting_device.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/attempt.h"
@@ -46,7 +47,8 @@ TEST_F(RunMemoryTest, IsWhatARunAllocatesToTheByte) {
         config.train.tokens = 2 * 128;
         CountingDevice device(make_cpu_device(lanes));
         EXPECT_EQ(train_on(device, config, std::to_string(run++)).kind, Outcome::Kind::done);
-        EXPECT_EQ(total(config, device), device.allocated + device.workspace_bytes())
+        EXPECT_EQ(total(config, device),
+                  device.allocated + device.host_allocated + device.workspace_bytes() + program_bytes(device))
             << lanes << " lanes, micro-batch " << micro_batch;
       }
     }
@@ -67,6 +69,7 @@ TEST_F(RunMemoryTest, PartsAreNamedAndAddUp) {
   EXPECT_EQ(bytes.at("workspace"), device->workspace_bytes());
   EXPECT_GT(bytes.at("workspace"), 0u);
   EXPECT_EQ(bytes.at("batch"), 2u * 128 * 4);
+  EXPECT_EQ(bytes.at("program"), program_bytes(*device) + 2u * 128 * 4 + 2 * sizeof(StepState));
   EXPECT_EQ(bytes.at("evaluation"), 2u * 7 * 2 * 16 * 4)
       << "six batches of two windows, and one for the last";
 }
@@ -75,13 +78,14 @@ TEST_F(RunMemoryTest, RunsThatDoNotFitAreRefusedAndLeaveNothing) {
   CountingDevice device(make_cpu_device(2));
   const RunConfig config = tiny_config();
   const std::size_t needed = total(config, device);
-  device.free = needed - device.workspace_bytes() - 1;
+  device.free = needed - device.workspace_bytes() - program_bytes(device) - 1;
   const std::string message = message_of<InputError>([&] { train_on(device, config); });
   EXPECT_THAT(
       message,
       AllOf(HasSubstr("memory: found " + format_bytes(needed - 1) + " free on cpu, expected the run's " +
                       format_bytes(needed) + ": "),
-            HasSubstr("workspace of matrix products"), HasSubstr("activations"), HasSubstr("gradients"),
+            HasSubstr("the program and its copy of a batch 16 MiB"),
+            HasSubstr("workspace of matrix products"), HasSubstr("activations"),
             HasSubstr("lower train.micro_batch (2), train.gradient_slots (3), --threads (2), "
                       "model.context_length (16)"),
             HasSubstr("train.recompute: [norms, mlp] saves "), Not(HasSubstr("bf16")), Not(HasSubstr("\n"))));
@@ -124,9 +128,10 @@ TEST_F(RunMemoryTest, TheCpuKnowsItsFreeMemory) {
 
 TEST_F(RunMemoryTest, MemoryThatIsTakenMeanwhileIsExplained) {
   const RunConfig config = tiny_config();
-  CountingDevice device(make_cpu_device(1));
+  CountingDevice unlimited(make_cpu_device(1)), device(make_cpu_device(1));
+  train_on(unlimited, config, "undisturbed");
   device.free = 1 << 30;
-  device.limit = total(config, device) - device.workspace_bytes() - 1;
+  device.limit = unlimited.allocated - 1;
   const std::string message = message_of<std::runtime_error>([&] { train_on(device, config); });
   EXPECT_THAT(message, AllOf(HasSubstr("out of memory on cpu (1.0 GiB free now), expected the run's "),
                              HasSubstr("gradients"), HasSubstr("lower train.micro_batch (2)")));

@@ -12,6 +12,7 @@
 
 #include "kernels/error.h"
 #include "model/safetensors.h"
+#include "tests/trainer/flat_arrays.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/attempt.h"
 #include "trainer/checkpoint.h"
@@ -302,7 +303,7 @@ TEST_F(TrainTest, GoingOnUnderOtherNumericsIsFlagged) {
   train_run("run", config, 6);
   const ParameterTable table(config.model, MemoryCorpus::kVocabulary);
   Checkpoints checkpoints(folder_ / "run", table);
-  FlatArrays arrays;
+  FlatArrays arrays(table);
   CheckpointState state = checkpoints.load(origin_of(config, corpus_), arrays, {}).value();
   const std::string own = state.numerics_id;
   state.numerics_id = "ffffffffffff";

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numbers>
 
+#include "tests/trainer/flat_arrays.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/batch_sampler.h"
 #include "trainer/calibration.h"
@@ -42,7 +43,7 @@ class TrainingStepTest : public ::testing::Test {
       const StepState state = step.run(data.tokens, data.targets, 0.01, number);
       if (states) states->push_back(state);
     }
-    return step.download();
+    return download(step);
   }
 
   MemoryCorpus corpus_{4000, 300};
@@ -128,18 +129,42 @@ TEST_F(TrainingStepTest, ANonFiniteStepUpdatesNothing) {
   step.run(data.tokens, data.targets, 0.01, 1);
   for (const float poison :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    FlatArrays before = step.download();
+    FlatArrays before = download(step);
     const std::size_t at = static_cast<std::size_t>(step.model().parameters().tensors()[0].offset);
     const float healthy = before.weights[at];
     before.weights[at + static_cast<std::size_t>(data.tokens[0]) * 16] = poison;
-    step.upload(before);
+    upload(before, step);
     EXPECT_EQ(step.run(data.tokens, data.targets, 0.01, 2).finite, 0);
-    const FlatArrays after = step.download();
+    const FlatArrays after = download(step);
     EXPECT_EQ(after.weights[at], healthy);
     EXPECT_EQ(std::memcmp(after.weights.data(), before.weights.data(), 4 * after.weights.size()), 0);
     EXPECT_EQ(after.first_moment, before.first_moment);
     EXPECT_EQ(after.second_moment, before.second_moment);
   }
+}
+
+TEST_F(TrainingStepTest, InitialWeightsAreThoseOfTheTable) {
+  const RunConfig run = config(1);
+  constexpr int kVocabulary = 40001;  // an embedding that passes in three pieces
+  const std::unique_ptr<Device> device = make_cpu_device(1);
+  TrainingStep step(run, kVocabulary, *device);
+  step.initialise(3);
+  const ParameterTable table(run.model, kVocabulary);
+  FlatArrays expected(table);
+  for (const ParameterTensor& tensor : table.tensors()) {
+    initial_values(
+        tensor, 3, 0,
+        std::span(expected.weights)
+            .subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.count())));
+  }
+  const FlatArrays found = download(step);
+  EXPECT_EQ(found.weights, expected.weights);
+  EXPECT_EQ(found.first_moment, expected.first_moment);
+  EXPECT_EQ(found.second_moment, expected.second_moment);
+  step.next_batch();
+  step.enqueue(0.0, 1);
+  step.wait();
+  EXPECT_THROW(step.initialise(3), std::logic_error);
 }
 
 TEST_F(TrainingStepTest, ABatchOfAnotherSizeIsRefused) {
