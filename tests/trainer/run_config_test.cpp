@@ -128,6 +128,7 @@ TEST(RunId, CoversWhatDecidesTheRunAndNothingElse) {
   RunConfig other = config;
   other.data.corpus = "elsewhere";
   other.train.checkpoint.every = {Interval::Unit::seconds, 5};
+  other.train.log.every = {Interval::Unit::steps, 3};
   other.train.recompute = {"norms"};
   EXPECT_EQ(run_id(other, "abc"), id);
   const auto changed = [&](auto change) {
