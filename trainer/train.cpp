@@ -420,6 +420,7 @@ RunResult Training::result(const std::string& status, const std::string& reason)
   result.numerics_id = state_.numerics_id;
   result.seed = config_.train.seed;
   result.version = MINICHILLA_VERSION;
+  result.source = source_hash();
   result.learning_rate_halved = halved_;
   return result;
 }
