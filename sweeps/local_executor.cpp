@@ -13,7 +13,6 @@
 
 #include "kernels/error.h"
 #include "sweeps/disk_space.h"
-#include "sweeps/memory_watch.h"
 #include "sweeps/status.h"
 #include "sweeps/text_table.h"
 #include "sweeps/work_clock.h"
@@ -39,10 +38,9 @@ struct Job {
   double initial = 0;  ///< fraction that was trained before this call
   double fraction = 0;
   double loss = kUnknown;
-  bool owner_lives = false;             ///< elsewhere, and its heartbeat was seen to move
-  std::int64_t seen_attempt = 0;        ///< the newest, since `seen`
-  Clock::time_point seen{}, look{};     ///< `look`: not to be looked at before
-  std::optional<std::uint64_t> memory;  ///< bytes that it takes, once somebody asked
+  bool owner_lives = false;          ///< elsewhere, and its heartbeat was seen to move
+  std::int64_t seen_attempt = 0;     ///< the newest, since `seen`
+  Clock::time_point seen{}, look{};  ///< `look`: not to be looked at before
 
   bool ended() const { return phase == Phase::done || phase == Phase::diverged || phase == Phase::failed; }
 };
@@ -57,6 +55,13 @@ struct Slot {
   long oom_kills_before = 0;
 };
 
+/// Whether the worker's attempt says where it began, which it does when all of its memory is allocated.
+bool has_begun(const Slot& slot) {
+  std::error_code error;
+  const std::string attempt = std::to_string(slot.attempts_before + 1);
+  return fs::exists(slot.job->folder / "attempts" / attempt / "origin.json", error);
+}
+
 class LocalExecutor {
  public:
   LocalExecutor(const ExecutorOptions& options, const ExecutorEvents& events);
@@ -69,7 +74,7 @@ class LocalExecutor {
   bool owned(Job& job);
   bool may_be_tried(Job& job);
   void consider(Job& job, Slot& slot);
-  void start(Job& job, Slot& slot);
+  void start(Job& job, Slot& slot, const WorkerMemory& memory);
   void start_free_workers();
   bool nothing_to_take() const;
   void reap();
@@ -120,7 +125,7 @@ std::uint64_t space_for(const Job& job) {
 }
 
 LocalExecutor::LocalExecutor(const ExecutorOptions& options, const ExecutorEvents& events)
-    : options_(options), events_(events), clock_(options.workers) {
+    : options_(options), events_(events), memory_(options.make_gpu), clock_(options.workers) {
   read_jobs();
   make_slots();
 }
@@ -223,20 +228,20 @@ void LocalExecutor::consider(Job& job, Slot& slot) {
       return;
     }
     if (!may_be_tried(job)) return;
-    if (!job.memory) job.memory = memory_.needed(job.folder);
   } catch (const std::runtime_error& error) {
     return give_up(job, error.what());
   }
-  if (working() > 0 && !memory_.fits(*job.memory)) {
+  const WorkerMemory memory = memory_.needed(job.folder, slot.device, options_.products);
+  if (working() > 0 && !memory_.fits(slot.device, memory)) {
     job.look = Clock::now() + kLookAgain;
   } else if (options_.may_start && !options_.may_start(job.planned, job.fraction)) {
     job.phase = Job::Phase::refused;
   } else {
-    start(job, slot);
+    start(job, slot, memory);
   }
 }
 
-void LocalExecutor::start(Job& job, Slot& slot) {
+void LocalExecutor::start(Job& job, Slot& slot, const WorkerMemory& memory) {
   const std::string folder = job.folder.string();
   slot.oom_kills_before = oom_kills();
   try {
@@ -247,7 +252,7 @@ void LocalExecutor::start(Job& job, Slot& slot) {
         job.folder / "worker.log", slot.core.core());
     slot.job = &job;
     job.phase = Job::Phase::working;
-    memory_.started(slot.worker->pid(), *job.memory);
+    memory_.started(slot.worker->pid(), slot.device, memory);
   } catch (const IoError& error) {
     if (is_disk_full(options_.sweep, space_for(job))) return pause_while_full(job);
     give_up(job, error.what());
@@ -367,6 +372,9 @@ void LocalExecutor::look_elsewhere() {
 void LocalExecutor::look_at_metrics() {
   if (Clock::now() - looked_at_metrics_ < kLookAtMetrics) return;
   looked_at_metrics_ = Clock::now();
+  for (const Slot& slot : slots_) {
+    if (slot.worker && has_begun(slot)) memory_.has_gpu_memory(slot.worker->pid());
+  }
   for (Job& job : jobs_) {
     if (job.phase != Job::Phase::working && job.phase != Job::Phase::elsewhere) continue;
     const NewestMetrics metrics = newest_metrics(job.folder);
