@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -76,6 +77,7 @@ class ExecutorTest : public SweepFixture {
     options.workers = workers;
     options.gpus = gpus_;
     options.make_gpu = make_gpu_;
+    options.wait_for_others = wait_for_others_;
     options.stop = StopToken(stop);
     options.retry.wait = std::chrono::milliseconds(0);
     options.retry.killed = 4;
@@ -119,6 +121,7 @@ class ExecutorTest : public SweepFixture {
     gpus_ = gpus;
   }
 
+  bool wait_for_others_ = true;
   std::vector<int> gpus_;
   MemoryWatch::GpuMaker make_gpu_;
   std::vector<PlannedRun> runs_;
@@ -333,6 +336,25 @@ TEST_F(ExecutorTest, EachPinnedWorkerHasACoreOfItsOwn) {
   EXPECT_THAT(different, SizeIs(2));
   for (const std::string& line : different)
     EXPECT_THAT(line, testing::MatchesRegex(".*\t[0-9]+")) << "one core";
+}
+
+TEST_F(ExecutorTest, WhereOthersAreFasterARunIsPickedAtRandom) {
+  store(sweep_folder(),
+        "kind: grid, sizes: [1x16], tokens: [6400], seeds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]");
+  const fs::path other = folder_ / "other", order = folder_ / "order";
+  const Attempt faster(other);
+  wait_for_others_ = false;
+  const SweepOutcome outcome = run(
+      sweep_folder(), 1,
+      script("echo $id >> " + order.string() + "; cp -r " + (other / "attempts").string() + " $run; exit 1"));
+  EXPECT_EQ(outcome.elsewhere, 12);
+  std::istringstream text(read_file(order));
+  const std::vector<std::string> taken{std::istream_iterator<std::string>(text), {}};
+  std::vector<std::string> planned;
+  for (const PlannedRun& run : runs_) planned.push_back(run.run_id);
+  EXPECT_THAT(taken, testing::UnorderedElementsAreArray(planned)) << "each once";
+  EXPECT_EQ(taken.front(), planned.front());
+  EXPECT_NE(taken, planned) << "12 runs in their order by chance: once in ten million";
 }
 
 TEST_F(ExecutorTest, WorkersOfOneGpuFitInItsMemoryTogether) {
