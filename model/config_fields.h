@@ -182,7 +182,7 @@ class ConfigWriter {
   }
 
  private:
-  void add(const char* key, ConfigTree value) { tree_.fields.emplace_back(key, std::move(value)); }
+  void add(const char* key, ConfigTree value) { tree_.fields.push_back({key, std::move(value)}); }
   void scalar(const char* key, std::string value);
   void list(const char* key, const std::vector<std::string>& values);
   ConfigTree tree_;

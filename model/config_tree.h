@@ -4,10 +4,11 @@
 #include <yaml-cpp/yaml.h>
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace minichilla {
+
+struct ConfigField;
 
 /// One value of a config: a scalar, a list of scalars, a section, or a list of sections. Thousands are made
 /// and written by a large plan; YAML::Node and YAML::Emitter took ten times as long.
@@ -15,10 +16,15 @@ struct ConfigTree {
   enum class Kind { scalar, list, map, maps };
 
   Kind kind = Kind::map;
-  std::string scalar;                                      ///< of a scalar
-  std::vector<std::string> items;                          ///< of a list
-  std::vector<std::pair<std::string, ConfigTree>> fields;  ///< of a section
-  std::vector<ConfigTree> sections;                        ///< of a list of sections
+  std::string scalar;                ///< of a scalar
+  std::vector<std::string> items;    ///< of a list
+  std::vector<ConfigField> fields;   ///< of a section
+  std::vector<ConfigTree> sections;  ///< of a list of sections
+};
+
+struct ConfigField {
+  std::string key;
+  ConfigTree value;
 };
 
 /// The same as YAML, to set_path() in or to read.
