@@ -13,6 +13,7 @@
 #include "model/config_fields.h"
 #include "model/quote.h"
 #include "sweeps/commands/commands.h"
+#include "trainer/numerics_id.h"
 
 namespace {
 
@@ -77,7 +78,7 @@ int run(int argc, char** argv) {
       "their losses into the compute-optimal model size and token count, with intervals.\n"
       "Start here: scripts/quickstart.sh, or minichilla sweep plan configs/quickstart.yaml --output SWEEP\n",
       "minichilla");
-  app.set_version_flag("--version", MINICHILLA_VERSION);
+  app.set_version_flag("--version", MINICHILLA_VERSION " (source " + source_hash() + ")");
   app.require_subcommand(1);
   add_data_command(app, context);
   add_train_command(app, context);

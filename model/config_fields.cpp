@@ -342,16 +342,17 @@ void ConfigWriter::fail(const char* key, const std::string& message) const {
   throw std::logic_error(std::string("config cannot be written: ") + key + ": " + message);
 }
 
+void ConfigWriter::scalar(const char* key, std::string value) {
+  add(key, {ConfigTree::Kind::scalar, std::move(value), {}, {}, {}});
+}
+
 void ConfigWriter::list(const char* key, const std::vector<std::string>& values) {
   if (!values.empty()) some_of(key, values, {});
 }
 
 void ConfigWriter::some_of(const char* key, const std::vector<std::string>& values,
                            const std::vector<std::string>&) {
-  YAML::Node list(YAML::NodeType::Sequence);
-  for (const std::string& value : values) list.push_back(value);
-  list.SetStyle(YAML::EmitterStyle::Flow);
-  map_[key] = list;
+  add(key, {ConfigTree::Kind::list, {}, values, {}, {}});
 }
 
 void ConfigWriter::numbers(const char* key, const std::vector<double>& values, double, double) {
@@ -434,12 +435,6 @@ void set_path(YAML::Node map, const std::string& assignment) {
     path = i == 0 ? keys[0] : path + "." + keys[i];
   }
   node[keys.back()] = value;
-}
-
-std::string yaml_text(const YAML::Node& node) {
-  YAML::Emitter emitter;
-  emitter << node;
-  return std::string(emitter.c_str()) + "\n";
 }
 
 }  // namespace minichilla

@@ -10,7 +10,7 @@
 //     }
 //
 // ConfigReader fills the struct from YAML (absent keys keep their defaults, unknown keys are errors that
-// suggest the nearest name), ConfigWriter makes YAML of it with every key written out. Both go through the
+// suggest the nearest name), ConfigWriter makes a tree of it with every key written out. Both go through the
 // same description, so a resolved config reads back as itself.
 #pragma once
 
@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/config_tree.h"
 #include "model/quote.h"
 
 namespace minichilla {
@@ -131,23 +132,23 @@ class ConfigReader {
   std::vector<std::string> known_;
 };
 
-/// Writes one YAML map with every described key, in the order of the description. Empty lists that read only
-/// as absent are left out.
+/// Makes the tree of a config with every described key, in the order of the description. Empty lists that
+/// read only as absent are left out.
 class ConfigWriter {
  public:
   template <class Number>
   requires std::integral<Number> || std::floating_point<Number>
   void number(const char* key, const Number& value, Number, Number = {}) {
     if constexpr (std::integral<Number>) {
-      map_[key] = std::to_string(value);
+      scalar(key, std::to_string(value));
     } else {
-      map_[key] = format_number(value);
+      scalar(key, format_number(value));
     }
   }
-  void flag(const char* key, const bool& value) { map_[key] = value; }
-  void text(const char* key, const std::string& value) { map_[key] = value; }
+  void flag(const char* key, const bool& value) { scalar(key, value ? "true" : "false"); }
+  void text(const char* key, const std::string& value) { scalar(key, value); }
   void choice(const char* key, const std::string& value, const std::vector<std::string>&) {
-    map_[key] = value;
+    scalar(key, value);
   }
   void texts(const char* key, const std::vector<std::string>& values) { list(key, values); }
   void choices(const char* key, const std::vector<std::string>& values, const std::vector<std::string>&) {
@@ -158,32 +159,33 @@ class ConfigWriter {
   void numbers(const char* key, const std::vector<std::int64_t>& values, std::int64_t, std::int64_t);
   template <class T, class Parse, class Format>
   void parsed(const char* key, const T& value, Parse, Format format) {
-    map_[key] = format(value);
+    scalar(key, format(value));
   }
   template <class Config>
   void section(const char* key, Config& config) {
-    ConfigWriter writer;
-    describe(writer, config);
-    map_[key] = writer.map();
+    add(key, described(config));
   }
   template <class Config>
   void sections(const char* key, std::vector<Config>& configs, const Config&) {
-    YAML::Node list(YAML::NodeType::Sequence);
-    for (Config& config : configs) {
-      ConfigWriter writer;
-      describe(writer, config);
-      list.push_back(writer.map());
-    }
-    map_[key] = list;
+    ConfigTree list{ConfigTree::Kind::maps, {}, {}, {}, {}};
+    for (Config& config : configs) list.sections.push_back(described(config));
+    add(key, std::move(list));
   }
   bool has(const char*) const { return true; }
   [[noreturn]] void fail(const char* key, const std::string& message) const;
 
-  const YAML::Node& map() const { return map_; }
+  template <class Config>
+  static ConfigTree described(Config& config) {
+    ConfigWriter writer;
+    describe(writer, config);
+    return std::move(writer.tree_);
+  }
 
  private:
+  void add(const char* key, ConfigTree value) { tree_.fields.push_back({key, std::move(value)}); }
+  void scalar(const char* key, std::string value);
   void list(const char* key, const std::vector<std::string>& values);
-  YAML::Node map_{YAML::NodeType::Map};
+  ConfigTree tree_;
 };
 
 /// The YAML document in `text`, an empty map when there is none. InputError naming `file` and line when it
@@ -198,9 +200,6 @@ YAML::Node load_yaml(const std::string& file);
 /// that is no map.
 void set_path(YAML::Node map, const std::string& assignment);
 
-/// Block-style YAML text of a map, lists of scalars in flow style, newline at the end.
-std::string yaml_text(const YAML::Node& node);
-
 /// Fills `config` from the map and refuses unknown keys.
 template <class Config>
 void read_config(const YAML::Node& map, const std::string& file, Config& config) {
@@ -209,12 +208,10 @@ void read_config(const YAML::Node& map, const std::string& file, Config& config)
   reader.finish();
 }
 
-/// The complete map of a config.
+/// The complete tree of a config; yaml_text() writes it.
 template <class Config>
-YAML::Node write_config(Config config) {
-  ConfigWriter writer;
-  describe(writer, config);
-  return writer.map();
+ConfigTree write_config(Config config) {
+  return ConfigWriter::described(config);
 }
 
 }  // namespace minichilla

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Measures what a large sweep costs besides training: planning, status, a worker's start, files. Prints a table in Markdown.
+"""Measures what a large sweep costs besides training: planning, status, a worker's start, files; and how well small runs
+share the cores. Prints a table in Markdown.
 
 usage: scripts/measure_sweep.py [RUNS]        (default 2000; MINICHILLA_BINARY: another program than build/release/minichilla)
+       scripts/measure_sweep.py --sharing     only the latter, a minute on two cores
 """
 
 import datetime
@@ -15,11 +17,19 @@ import tempfile
 import time
 
 PROGRAM = os.environ.get("MINICHILLA_BINARY", str(pathlib.Path(__file__).parent.parent / "build/release/minichilla"))
-RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+SHARING_ALONE = sys.argv[1:] == ["--sharing"]
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 and not SHARING_ALONE else 2000
+CORES = len(os.sched_getaffinity(0))
 CONFIG = """model: {{context_length: 16}}
 data: {{corpus: {corpus}}}
 train: {{batch_tokens: 64, micro_batch: 2, evaluate: {{tokens: 1024}}}}
 sweep: {{kind: grid, sizes: [1x16], tokens: [128k], seeds: {seeds}}}
+"""
+SHARING_TOKENS, SHARING_ROUNDS, SHARING_TURNS = 512_000, 2, 3  # of a run, some three seconds; runs of a core; measurements
+SHARING = """model: {{context_length: 64}}
+data: {{corpus: {corpus}}}
+train: {{batch_tokens: 512, evaluate: {{tokens: 8192}}}}
+sweep: {{kind: grid, sizes: [2x32], tokens: [{tokens}], seeds: {seeds}}}
 """
 
 
@@ -52,8 +62,48 @@ def first_step_after(sweep):
     return (datetime.datetime.fromisoformat(began).timestamp() - begin) + json.loads(rows.split("\n")[0])["wall_s"]
 
 
+def show(rows):
+    for what, value, unit in rows:
+        print(f"| {what} | {value:.3g} {unit} |".replace("  |", " |"))
+
+
 def state_bytes(run):
     return sum(path.stat().st_size for path in run.rglob("*") if path.is_file() and "checkpoints" not in path.parts)
+
+
+def train_side_by_side(config, folder, count):
+    """Tokens/s of `count` commands that train, started at once, and again when all have ended: as many runs of a core as in
+    the sweep, since the machine's speed changes from second to second."""
+    begin = time.monotonic()
+    for turn in range(SHARING_ROUNDS):
+        workers = [subprocess.Popen([PROGRAM, "train", config, "--output", f"{folder}-{turn}-{i}", "--device", "cpu",
+                                     "--threads", "1", "--quiet"], stdout=subprocess.DEVNULL) for i in range(count)]
+        if any([worker.wait() for worker in workers]):
+            raise RuntimeError("a run failed")
+    return SHARING_ROUNDS * count * SHARING_TOKENS / (time.monotonic() - begin)
+
+
+def sharing(folder):
+    """Tokens/s of one run alone, of as many as cores side by side, and of a sweep: the best of each, measured in turns. All
+    count the whole time of their commands: starts, evaluations, checkpoints, the last run's end."""
+    config, alone, beside, swept = folder / "sharing.yaml", [], [], []
+    runs = SHARING_ROUNDS * CORES
+    config.write_text(SHARING.format(corpus=folder / "corpus", tokens=SHARING_TOKENS, seeds=list(range(1, runs + 1))))
+    for turn in range(SHARING_TURNS):
+        sweep = folder / f"sharing-{turn}"
+        seconds("sweep", "plan", config, "--output", sweep, "--no-calibration", "--device", "cpu")
+        run = next((sweep / "runs").iterdir()) / "config.yaml"
+        alone.append(train_side_by_side(run, folder / f"alone-{turn}", 1))
+        beside.append(train_side_by_side(run, folder / f"beside-{turn}", CORES))
+        swept.append(runs * SHARING_TOKENS / seconds("sweep", "run", sweep, "--device", "cpu", "--workers", CORES))
+    return max(alone), max(beside), max(swept)
+
+
+def sharing_rows(folder):
+    alone, beside, swept = sharing(folder)
+    return [("tokens/s of a small run (2x32) alone", alone / 1e3, "k"),
+            (f"of {CORES} such runs side by side, over {CORES} times that", beside / (CORES * alone), ""),
+            (f"of a sweep of such runs on {CORES} cores, over {CORES} times that", swept / (CORES * alone), "")]
 
 
 def main():
@@ -62,6 +112,9 @@ def main():
         words = random.Random(7).choices(["the", "small", "model", "reads", "a", "long", "book"], k=60000)
         (folder / "text.txt").write_text("".join(" ".join(words[i:i + 9]) + ".\n\n" for i in range(0, len(words), 9)))
         seconds("data", "prepare", folder / "text.txt", "--output", folder / "corpus")
+        if SHARING_ALONE:
+            show(sharing_rows(folder))
+            return
         config = folder / "sweep.yaml"
         config.write_text(CONFIG.format(corpus=folder / "corpus", seeds=list(range(1, RUNS + 1))))
         sweep = folder / "sweep"
@@ -76,8 +129,7 @@ def main():
         worker.wait()
         rows.append(("files of a run of 2000 steps, without checkpoints", state_bytes(results[0].parent) / 1e3, "kB"))
         rows.append(("`sweep status`, some begun", best(3, "sweep", "status", sweep), "s"))
-        for what, value, unit in rows:
-            print(f"| {what} | {value:.3g} {unit} |")
+        show(rows + sharing_rows(folder))
 
 
 if __name__ == "__main__":

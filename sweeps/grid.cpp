@@ -104,7 +104,7 @@ std::vector<RunConfig> base_configs(const SweepConfig& config) {
     std::vector<RunConfig> next;
     for (const RunConfig& base : bases) {
       for (const std::string& value : axis.values) {
-        const YAML::Node map = write_config(base);
+        const YAML::Node map = yaml_of(write_config(base));
         set_path(map, axis.path + "=" + value);
         next.emplace_back();
         read_config(map, "sweep.axes", next.back());

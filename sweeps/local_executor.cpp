@@ -7,13 +7,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <set>
 #include <stdexcept>
 #include <thread>
 
 #include "kernels/error.h"
 #include "sweeps/disk_space.h"
-#include "sweeps/memory_watch.h"
 #include "sweeps/status.h"
 #include "sweeps/text_table.h"
 #include "sweeps/work_clock.h"
@@ -28,6 +28,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPoll{20}, kLookAgain{1000}, kLookAtMetrics{500}, kShow{100};
 constexpr std::chrono::seconds kTimeToCheckpoint{120};
+constexpr int kMostDoublings = 10;  // of the number of runs that one is picked of
 constexpr int kBadInput = 2, kInputOutput = 74, kInterrupted = 75;  // exit statuses of a worker
 
 /// One run of the sweep in this executor.
@@ -39,11 +40,11 @@ struct Job {
   double initial = 0;  ///< fraction that was trained before this call
   double fraction = 0;
   double loss = kUnknown;
-  bool owner_lives = false;             ///< elsewhere, and its heartbeat was seen to move
-  std::int64_t seen_attempt = 0;        ///< the newest, since `seen`
-  Clock::time_point seen{}, look{};     ///< `look`: not to be looked at before
-  std::optional<std::uint64_t> memory;  ///< bytes that it takes, once somebody asked
+  bool owner_lives = false;          ///< elsewhere, and its heartbeat was seen to move
+  std::int64_t seen_attempt = 0;     ///< the newest, since `seen`
+  Clock::time_point seen{}, look{};  ///< `look`: not to be looked at before
 
+  bool is_ready(Clock::time_point now) const { return phase == Phase::waiting && now >= look; }
   bool ended() const { return phase == Phase::done || phase == Phase::diverged || phase == Phase::failed; }
 };
 
@@ -57,6 +58,13 @@ struct Slot {
   long oom_kills_before = 0;
 };
 
+/// Whether the worker's attempt says where it began, which it does when all of its memory is allocated.
+bool has_begun(const Slot& slot) {
+  std::error_code error;
+  const std::string attempt = std::to_string(slot.attempts_before + 1);
+  return fs::exists(slot.job->folder / "attempts" / attempt / "origin.json", error);
+}
+
 class LocalExecutor {
  public:
   LocalExecutor(const ExecutorOptions& options, const ExecutorEvents& events);
@@ -69,7 +77,8 @@ class LocalExecutor {
   bool owned(Job& job);
   bool may_be_tried(Job& job);
   void consider(Job& job, Slot& slot);
-  void start(Job& job, Slot& slot);
+  void start(Job& job, Slot& slot, const WorkerMemory& memory);
+  std::vector<Job>::iterator first_to_consider();
   void start_free_workers();
   bool nothing_to_take() const;
   void reap();
@@ -104,6 +113,8 @@ class LocalExecutor {
   WorkClock clock_;
   Clock::time_point looked_elsewhere_{}, looked_at_metrics_{}, looked_for_space_{}, shown_{};
   bool said_waiting_ = false;
+  int lost_races_ = 0;  // for runs, less the runs that ended
+  std::mt19937 random_{std::random_device()()};
 };
 
 double trained_fraction(const Job& job, double tokens) {
@@ -120,7 +131,7 @@ std::uint64_t space_for(const Job& job) {
 }
 
 LocalExecutor::LocalExecutor(const ExecutorOptions& options, const ExecutorEvents& events)
-    : options_(options), events_(events), clock_(options.workers) {
+    : options_(options), events_(events), memory_(options.make_gpu), clock_(options.workers) {
   read_jobs();
   make_slots();
 }
@@ -223,20 +234,20 @@ void LocalExecutor::consider(Job& job, Slot& slot) {
       return;
     }
     if (!may_be_tried(job)) return;
-    if (!job.memory) job.memory = memory_.needed(job.folder);
   } catch (const std::runtime_error& error) {
     return give_up(job, error.what());
   }
-  if (working() > 0 && !memory_.fits(*job.memory)) {
+  const WorkerMemory memory = memory_.needed(job.folder, slot.device, options_.products);
+  if (working() > 0 && !memory_.fits(slot.device, memory)) {
     job.look = Clock::now() + kLookAgain;
   } else if (options_.may_start && !options_.may_start(job.planned, job.fraction)) {
     job.phase = Job::Phase::refused;
   } else {
-    start(job, slot);
+    start(job, slot, memory);
   }
 }
 
-void LocalExecutor::start(Job& job, Slot& slot) {
+void LocalExecutor::start(Job& job, Slot& slot, const WorkerMemory& memory) {
   const std::string folder = job.folder.string();
   slot.oom_kills_before = oom_kills();
   try {
@@ -247,20 +258,35 @@ void LocalExecutor::start(Job& job, Slot& slot) {
         job.folder / "worker.log", slot.core.core());
     slot.job = &job;
     job.phase = Job::Phase::working;
-    memory_.started(slot.worker->pid(), *job.memory);
+    memory_.started(slot.worker->pid(), slot.device, memory);
   } catch (const IoError& error) {
     if (is_disk_full(options_.sweep, space_for(job))) return pause_while_full(job);
     give_up(job, error.what());
   }
 }
 
+/// The first run that could be taken. Where others were faster lately, one of the first so many: workers that
+/// began together would go on to want the same ones.
+std::vector<Job>::iterator LocalExecutor::first_to_consider() {
+  const auto ready = [now = Clock::now()](const Job& job) { return job.is_ready(now); };
+  const auto all = std::count_if(jobs_.begin(), jobs_.end(), ready);
+  const auto window =
+      std::min<std::ptrdiff_t>(all, std::ptrdiff_t{1} << lost_races_);
+  auto job = std::find_if(jobs_.begin(), jobs_.end(), ready);
+  if (window < 2) return job;
+  for (auto skip = std::uniform_int_distribution<std::ptrdiff_t>(0, window - 1)(random_); skip > 0; --skip)
+    job = std::find_if(job + 1, jobs_.end(), ready);
+  return job;
+}
+
 /// Looks at each run once more before starting it: another executor may have been faster.
 void LocalExecutor::start_free_workers() {
-  auto job = jobs_.begin();
+  if (std::ranges::all_of(slots_, [](const Slot& slot) { return slot.worker != nullptr; })) return;
+  auto job = first_to_consider();
   for (Slot& slot : slots_) {
     for (; !slot.worker && job != jobs_.end(); ++job) {
       if (space_wanted_ != 0 || is_host_bad()) return;
-      if (job->phase == Job::Phase::waiting && Clock::now() >= job->look) consider(*job, slot);
+      if (job->is_ready(Clock::now())) consider(*job, slot);
     }
   }
 }
@@ -301,11 +327,17 @@ std::string LocalExecutor::cause_of(const Job& job, const Slot& slot, const Proc
 
 /// Writes down what the worker could not say itself, and says how it goes on.
 void LocalExecutor::judge_end(Job& job, const Slot& slot, const ProcessEnd& end) {
-  if (settle(job)) return failed_here_.clear();
+  if (settle(job)) {
+    lost_races_ = std::max(0, lost_races_ - 1);
+    return failed_here_.clear();
+  }
   try {
     const bool own = is_owner(newest_attempt(job.folder), slot.worker->pid());
     // Another process was faster, or this one was asked to stop.
-    if (!own && newest_attempt_number(job.folder) > slot.attempts_before) return;
+    if (!own && newest_attempt_number(job.folder) > slot.attempts_before) {
+      lost_races_ = std::min(lost_races_ + 1, kMostDoublings);
+      return;
+    }
     if (own && end.signal == 0 && end.status == kInterrupted) return;
     if (options_.stop.requested()) return;
     const std::string message = describe(end, slot.worker->last_line());
@@ -367,6 +399,9 @@ void LocalExecutor::look_elsewhere() {
 void LocalExecutor::look_at_metrics() {
   if (Clock::now() - looked_at_metrics_ < kLookAtMetrics) return;
   looked_at_metrics_ = Clock::now();
+  for (const Slot& slot : slots_) {
+    if (slot.worker && has_begun(slot)) memory_.has_gpu_memory(slot.worker->pid());
+  }
   for (Job& job : jobs_) {
     if (job.phase != Job::Phase::working && job.phase != Job::Phase::elsewhere) continue;
     const NewestMetrics metrics = newest_metrics(job.folder);

@@ -13,6 +13,7 @@
 
 #include "sweeps/analysis/sweep_folder.h"
 #include "sweeps/device_choice.h"
+#include "sweeps/memory_watch.h"
 #include "sweeps/run_history.h"
 #include "trainer/train.h"
 
@@ -27,7 +28,9 @@ struct ExecutorOptions {
   /// --products PRODUCTS --threads 1 --quiet`.
   std::filesystem::path program = "/proc/self/exe";
   std::string device = "cpu", products = kLibraryProducts;  ///< as choose_device takes them
-  std::vector<int> gpus;  ///< when not empty: instead of `device`, workers have these in turn
+  MemoryWatch::GpuMaker make_gpu = {};                      ///< of the memory watch
+  std::vector<int> gpus;  ///< when not empty: instead of `device`, workers have these in turn, several each
+                          ///< where there are more workers
   int workers = 1;
   bool pin = false;  ///< each worker on the CPU gets a core to itself, while there are enough
   RunOrder order = RunOrder::longest;

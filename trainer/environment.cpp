@@ -40,6 +40,7 @@ nlohmann::ordered_json environment_json() {
     }
   }
   return {{"program", build_identity()},
+          {"source", source_hash()},
           {"host", system.nodename},
           {"system", std::string(system.sysname) + " " + system.release + " " + system.machine},
           {"cpu", cpu_model()},

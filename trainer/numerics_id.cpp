@@ -11,9 +11,16 @@
 namespace minichilla {
 namespace {
 
-/// Finds NT_GNU_BUILD_ID among the notes of a segment; every note is a header, a name and a description, each
-/// padded to 4 bytes (elf(5)).
-std::string build_id_in(std::span<const char> notes) {
+/// A note of the executable, by its name and type.
+struct Note {
+  std::string name;
+  ElfW(Word) type;
+  std::string description;  ///< empty when there is none
+};
+
+/// Finds a note among those of a segment; every one is a header, a name with a zero at its end and a
+/// description, each padded to 4 bytes (elf(5)).
+std::string description_in(std::span<const char> notes, const Note& wanted) {
   const auto padded = [](std::size_t size) { return (size + 3) & ~std::size_t{3}; };
   while (notes.size() >= sizeof(ElfW(Nhdr))) {
     ElfW(Nhdr) header;
@@ -21,9 +28,9 @@ std::string build_id_in(std::span<const char> notes) {
     const std::size_t name = sizeof header, description = name + padded(header.n_namesz);
     const std::size_t end = description + padded(header.n_descsz);
     if (end > notes.size()) break;
-    if (header.n_type == NT_GNU_BUILD_ID &&
-        std::string(notes.data() + name, header.n_namesz) == std::string("GNU", 4)) {
-      return sha256_hex({notes.data() + description, header.n_descsz});
+    if (header.n_type == wanted.type && header.n_namesz == wanted.name.size() + 1 &&
+        wanted.name == std::string(notes.data() + name, wanted.name.size())) {
+      return {notes.data() + description, header.n_descsz};
     }
     notes = notes.subspan(end);
   }
@@ -31,24 +38,34 @@ std::string build_id_in(std::span<const char> notes) {
 }
 
 /// Called for the executable first, then for every library; a value other than 0 ends the walk.
-int take_executable(dl_phdr_info* object, std::size_t, void* found) {
+int look_in_executable(dl_phdr_info* object, std::size_t, void* note) {
+  Note& wanted = *static_cast<Note*>(note);
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& segment = object->dlpi_phdr[i];
     if (segment.p_type != PT_NOTE) continue;
     const auto* data = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
-    const std::string id = build_id_in({data, segment.p_memsz});
-    if (!id.empty()) *static_cast<std::string*>(found) = id;
+    const std::string found = description_in({data, segment.p_memsz}, wanted);
+    if (!found.empty()) wanted.description = found;
   }
   return 1;
+}
+
+std::string executable_note(const std::string& name, ElfW(Word) type) {
+  Note note{name, type, {}};
+  dl_iterate_phdr(look_in_executable, &note);
+  return note.description;
 }
 
 }  // namespace
 
 std::string build_identity() {
-  std::string build_id;
-  dl_iterate_phdr(take_executable, &build_id);
+  const std::string build_id = executable_note("GNU", NT_GNU_BUILD_ID);
   return std::string("minichilla ") + MINICHILLA_VERSION + ", compiler " + __VERSION__ + ", build " +
-         build_id;
+         (build_id.empty() ? "" : sha256_hex(build_id));
+}
+
+std::string source_hash() {
+  return executable_note("minichilla", 1);  // written by source_hash.cmake
 }
 
 std::string numerics_id(const RunConfig& config, const std::string& corpus_hash, const Device& device) {

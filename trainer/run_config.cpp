@@ -28,20 +28,19 @@ bool take_suffix(std::string& text, const std::string& suffix) {
   return true;
 }
 
-std::string scalar_text(const YAML::Node& node) {
-  if (!node.IsSequence()) return node.Scalar();
+std::string value_text(const ConfigTree& value) {
+  if (value.kind == ConfigTree::Kind::scalar) return value.scalar;
   std::string text;
-  for (const YAML::Node& item : node) text += (text.empty() ? "" : ", ") + item.Scalar();
+  for (const std::string& item : value.items) text += (text.empty() ? "" : ", ") + item;
   return "[" + text + "]";
 }
 
-void flatten(const YAML::Node& map, const std::string& prefix, std::vector<ConfigEntry>& entries) {
-  for (const auto& pair : map) {
-    const std::string key = prefix + pair.first.Scalar();
-    if (pair.second.IsMap()) {
-      flatten(pair.second, key + ".", entries);
+void flatten(const ConfigTree& section, const std::string& prefix, std::vector<ConfigEntry>& entries) {
+  for (const auto& [key, value] : section.fields) {
+    if (value.kind == ConfigTree::Kind::map) {
+      flatten(value, prefix + key + ".", entries);
     } else {
-      entries.push_back({key, scalar_text(pair.second)});
+      entries.push_back({prefix + key, value_text(value)});
     }
   }
 }
@@ -90,7 +89,7 @@ void check_corpus(const RunConfig& config, const Corpus& corpus) {
 
 bool is_identity(const std::string& key) {
   return key != "data.corpus" && key != "train.recompute" && key != "train.on_divergence" &&
-         !key.starts_with("train.checkpoint.");
+         !key.starts_with("train.checkpoint.") && !key.starts_with("train.log.");
 }
 
 }  // namespace

@@ -51,6 +51,12 @@ struct CheckpointConfig {
   Interval every = {Interval::Unit::seconds, 60};
 };
 
+struct LogConfig {
+  /// Rows of training steps in metrics.jsonl, and always the last step's. 4000 rows, the evaluations and all
+  /// else but checkpoints stay under 1 MB, however long the run.
+  Interval every = {Interval::Unit::fraction, 0.00025};
+};
+
 struct TrainConfig {
   std::int64_t tokens = 1'000'000;  ///< D: the run ends after floor(tokens / batch_tokens) steps, at least 1
   std::int64_t batch_tokens = 512;  ///< per step; a multiple of micro_batch · context_length
@@ -65,6 +71,7 @@ struct TrainConfig {
   OptimizerConfig optimizer;
   EvaluateConfig evaluate;
   CheckpointConfig checkpoint;
+  LogConfig log;
 
   std::int64_t steps() const { return tokens / batch_tokens > 0 ? tokens / batch_tokens : 1; }
 };
@@ -83,7 +90,7 @@ RunConfig resolved(RunConfig config, const Corpus& corpus);
 
 /// `<shape>-<tokens>-s<seed>-<hash>`, e.g. "2x32-1.36M-s1-9f86d081": the hash is over the canonical resolved
 /// config with the corpus' hash in place of its path, without paths, device, executor, checkpoint
-/// interval, recomputation and what a divergence leads to (which the result says).
+/// and log intervals, recomputation and what a divergence leads to (which the result says).
 std::string run_id(const RunConfig& config, const std::string& corpus_hash);
 
 /// One key of a config with its value as text: {"train.schedule.warmup", "0.02"}.
@@ -141,6 +148,11 @@ void describe(Fields& fields, CheckpointConfig& config) {
 }
 
 template <class Fields>
+void describe(Fields& fields, LogConfig& config) {
+  fields.parsed("every", config.every, parse_interval, format_interval);
+}
+
+template <class Fields>
 void describe(Fields& fields, TrainConfig& config) {
   fields.number("tokens", config.tokens, std::int64_t{1});
   fields.number("batch_tokens", config.batch_tokens, std::int64_t{1});
@@ -154,6 +166,7 @@ void describe(Fields& fields, TrainConfig& config) {
   fields.section("optimizer", config.optimizer);
   fields.section("evaluate", config.evaluate);
   fields.section("checkpoint", config.checkpoint);
+  fields.section("log", config.log);
 }
 
 template <class Fields>

@@ -111,6 +111,7 @@ RunResult parse_result(const std::string& text, const std::string& where) {
   result.numerics_id = json_text(json, "numerics_id", where);
   result.seed = static_cast<std::uint64_t>(json_whole(json, "seed", where));
   result.version = json_text(json, "version", where);
+  if (json.contains("source")) result.source = json_text(json, "source", where);
   if (json.contains("learning_rate_halved"))
     result.learning_rate_halved = static_cast<int>(json_whole(json, "learning_rate_halved", where));
   return result;
@@ -142,7 +143,8 @@ std::string result_json(const RunResult& result) {
                                  {"device", result.device},
                                  {"numerics_id", result.numerics_id},
                                  {"seed", result.seed},
-                                 {"version", result.version}};
+                                 {"version", result.version},
+                                 {"source", result.source}};
   if (result.learning_rate_halved > 0) json["learning_rate_halved"] = result.learning_rate_halved;
   return json.dump(2) + "\n";
 }

@@ -26,7 +26,7 @@ struct RunResult {
   double epochs = 0;                    ///< tokens / training split's tokens
   std::string device, numerics_id;
   std::uint64_t seed = 0;
-  std::string version;
+  std::string version, source;   ///< of the program; source_hash(), empty in results of earlier programs
   int learning_rate_halved = 0;  ///< times, after as many divergences (train.on_divergence)
 };
 

@@ -28,6 +28,7 @@
 namespace minichilla {
 namespace {
 
+constexpr std::int64_t kToldCheckpoints = 500;  // most of a run that its log tells of
 const char* const kTakenOver = "another process has taken this run over";
 
 Outcome outcome_of(const RunResult& result) {
@@ -47,7 +48,7 @@ std::int64_t tail_steps(std::int64_t steps) {
 }
 
 /// The config on disk must be the one that is asked for, but for where the corpus lies, how often to
-/// checkpoint and what to recompute.
+/// checkpoint and log, and what to recompute.
 void check_same_config(const RunConfig& config, const std::filesystem::path& run) {
   if (!path_exists(run / "config.yaml")) return;
   const auto difference = first_difference(config, read_run_config(run));
@@ -96,6 +97,7 @@ class Training {
   std::string diagnosis();
   void enqueue_step();
   bool finish_step();
+  void log_step(double loss, double gradient_norm, double tokens_per_s);
   bool evaluate();
   int sequences_in_batch() const;
   void save_checkpoint();
@@ -125,11 +127,12 @@ class Training {
   Evaluator evaluator_;
   Checkpoints checkpoints_;
   MetricsLog metrics_;
-  IntervalClock evaluation_clock_, checkpoint_clock_;
+  IntervalClock evaluation_clock_, checkpoint_clock_, log_clock_;
 
   CheckpointState state_;
   std::int64_t first_step_ = 0;       ///< where this attempt began
   std::int64_t saved_step_ = 0;       ///< of the newest checkpoint
+  std::int64_t told_step_ = 0;        ///< of the newest checkpoint that the log tells of
   double wall_before_s_ = 0;          ///< of earlier attempts
   double step_began_s_ = 0;           ///< when the oldest pending step was enqueued or the one before it done
   double smoothed_tokens_per_s_ = 0;  ///< for people
@@ -161,7 +164,8 @@ Training::Training(const RunConfig& planned, int halved, TrainContext& context,
       checkpoints_(run, step_.model().parameters()),
       metrics_(attempt.folder() / "metrics.jsonl"),
       evaluation_clock_(config_.train.evaluate.every, steps_, begin_s_),
-      checkpoint_clock_(config_.train.checkpoint.every, steps_, begin_s_) {}
+      checkpoint_clock_(config_.train.checkpoint.every, steps_, begin_s_),
+      log_clock_(config_.train.log.every, steps_, begin_s_) {}
 
 void Training::warn(const std::string& message) const {
   attempt_.log().warn(message);
@@ -293,18 +297,22 @@ bool Training::finish_step() {
   const double tokens_per_s = static_cast<double>(config_.train.batch_tokens) / std::max(taken_s, 1e-9);
   const double share = std::max(0.05, 1.0 / static_cast<double>(number - first_step_));
   smoothed_tokens_per_s_ += share * (tokens_per_s - smoothed_tokens_per_s_);
+  if (log_clock_.due(number, now) || number == steps_) log_step(loss, after.gradient_norm, tokens_per_s);
+  report(loss);
+  return true;
+}
+
+void Training::log_step(double loss, double gradient_norm, double tokens_per_s) {
   MetricsRow row;
-  row.step = number;
+  row.step = state_.step;
   row.tokens = tokens();
   row.flops = flops();
   row.loss = loss;
-  row.lr = schedule_.rate(number);
-  row.grad_norm = after.gradient_norm;
+  row.lr = schedule_.rate(state_.step);
+  row.grad_norm = gradient_norm;
   row.tokens_per_s = tokens_per_s;
   row.wall_s = wall_s();
   metrics_.append(row);
-  report(loss);
-  return true;
 }
 
 /// False when the loss is not finite.
@@ -363,6 +371,9 @@ void Training::save_checkpoint() {
   state_.wall_s = wall_s();
   checkpoints_.save(state_, step_);
   saved_step_ = state_.step;
+  // A run of weeks checkpoints tens of thousands of times.
+  if (state_.step < told_step_ + steps_ / kToldCheckpoints) return;
+  told_step_ = state_.step;
   attempt_.log().info("checkpoint after step {}", state_.step);
 }
 
@@ -403,6 +414,7 @@ RunResult Training::result(const std::string& status, const std::string& reason)
   result.numerics_id = state_.numerics_id;
   result.seed = config_.train.seed;
   result.version = MINICHILLA_VERSION;
+  result.source = source_hash();
   result.learning_rate_halved = halved_;
   return result;
 }

@@ -294,7 +294,7 @@ void add_planning_options(CLI::App& command, SweepOptions& options) {
       ->allow_extra_args(false);
   command
       .add_option("--workers", options.workers,
-                  "Worker processes, one core each; default: as many as cores, or one on a GPU")
+                  "Worker processes, one core each, or sharing GPUs; default: one per core or GPU")
       ->check(CLI::Range(1, 4096));
   add_device_options(command, "Where its runs train, and where memory and speeds are taken from",
                      options.device, options.products);
@@ -336,7 +336,8 @@ void add_run(CLI::App& sweep, CommandContext& context) {
   add_planning_options(*command, *options);
   command
       ->add_option("--gpus", options->gpus,
-                   "GPUs to train on, one worker each: 0,1 or 0-3; default with --device cuda: all")
+                   "GPUs to train on, with --workers more than one each: 0,1 or 0-3; default with --device "
+                   "cuda: all")
       ->type_name("LIST");
   add_taking_options(*command, options->order, options->retry_failed);
   command->add_flag("--no-pin", options->no_pin, "Do not keep each worker on a core of its own");

@@ -298,6 +298,7 @@ void add_train_command(CLI::App& app, CommandContext& context) {
       "--set train.optimizer.learning_rate=0.002\n"
       "  minichilla train configs/shakespeare_char.yaml --output runs/again "
       "--resume-from runs/shakespeare/checkpoints/1000\n"
+      "metrics.jsonl has a row per step, of longer runs 4000; --set 'train.log.every=1 step' writes all.\n"
       "Exit status: 0 done, 2 bad input, 3 diverged, 74 input/output, 75 interrupted (the same command goes "
       "on).");
   command->callback([options, output, &context] {

@@ -108,6 +108,14 @@ class Program(unittest.TestCase):
         self.assertEqual([result["status"] for result in results], ["done", "done"])
         self.assertEqual({result["device"] for result in results}, {"cuda"})
 
+    def test_workers_share_a_gpu(self):
+        done = self.call(0, "sweep", "run", "sweep.yaml", "--output", "sweep", "--gpus", "0", "--workers", "2",
+                         "--no-calibration", "--json", "-")
+        self.assertEqual(json.loads(done.stdout)["done"], 2, done.stdout)
+        for run in (self.folder / "sweep" / "runs").iterdir():
+            self.assertEqual(json.loads((run / "result.json").read_text())["device"], "cuda")
+            self.assertEqual([attempt.name for attempt in (run / "attempts").iterdir()], ["1"])
+
     def test_a_sweep_is_planned_on_the_device(self):
         done = self.call(0, "sweep", "plan", "sweep.yaml", "--output", "sweep", "--device", "cuda", "--set",
                          "train.precision=bf16", "--json", "-")

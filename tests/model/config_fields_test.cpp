@@ -280,10 +280,75 @@ TEST(ConfigWriter, WritesEveryKeyAndReadsBackAsItself) {
   EXPECT_TRUE(again.none.empty());
 }
 
+/// yaml-cpp's own text of a config.
+std::string emitted(YAML::Node node) {
+  for (const auto& entry : node) {
+    YAML::Node value = entry.second;
+    const bool scalars = value.IsSequence() && (value.size() == 0 || value[0].IsScalar());
+    if (scalars && entry.first.Scalar() != "items") value.SetStyle(YAML::EmitterStyle::Flow);
+  }
+  YAML::Emitter emitter;
+  emitter << node;
+  return std::string(emitter.c_str()) + "\n";
+}
+
+TEST(ConfigWriter, WritesWhatTheYamlLibraryWould) {
+  Sample sample;
+  EXPECT_EQ(yaml_text(write_config(sample)), emitted(yaml_of(write_config(sample))));
+  sample.items = {{2, "first"}, {3, "~"}};
+  sample.budgets = {1.0 / 3, 1e30, -0.5, 1e-9};
+  for (const std::string word : {"",
+                                 "null",
+                                 "Null",
+                                 "NULL",
+                                 "~",
+                                 "true",
+                                 "No",
+                                 "12",
+                                 "-1",
+                                 "1e-08",
+                                 "/a/path-1_b.c",
+                                 "./a",
+                                 "a b",
+                                 "a,b",
+                                 "a: b",
+                                 "a:b",
+                                 "a #b",
+                                 "a#b",
+                                 "200 steps",
+                                 "0.01*(16/d_model)^0.8",
+                                 "[x]",
+                                 "{x}",
+                                 "two\nlines",
+                                 "\xc3\xa9",
+                                 "-",
+                                 "--- a",
+                                 "...",
+                                 "a\\b",
+                                 "'a'",
+                                 "\"a\"",
+                                 "\x01",
+                                 " a",
+                                 "a ",
+                                 "&a",
+                                 "*a",
+                                 "!a",
+                                 "%a",
+                                 "@a",
+                                 "`a",
+                                 "?a",
+                                 "|",
+                                 ">"}) {
+    sample.label = word;
+    sample.words = {"a", word};
+    EXPECT_EQ(yaml_text(write_config(sample)), emitted(yaml_of(write_config(sample)))) << word;
+  }
+}
+
 TEST(ConfigWriter, ResolvedTextIsAFixedPoint) {
   Sample sample;
   sample.doubled = 20;
-  YAML::Node map = write_config(sample);
+  YAML::Node map = yaml_of(write_config(sample));
   map.remove("doubled");  // written in a form that does not read back, to see that formats are used
   Sample again;
   read_config(map, "a.yaml", again);

@@ -74,7 +74,7 @@ TEST(Families, NamesAreUniqueAndShapesResolve) {
       const ModelConfig model = family_model(family, shape);
       EXPECT_EQ(shape_name(model), shape.name);
       ModelConfig read;
-      read_config(write_config(model), "m.yaml", read);  // every family is a label that configs take
+      read_config(yaml_of(write_config(model)), "m.yaml", read);  // every family is a label that configs take
       EXPECT_EQ(shape_name(read), shape.name);
       EXPECT_EQ(model.d_ff, 4 * model.d_model);
       EXPECT_EQ(model.context_length, family.context_length);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@
 #include "sweeps/status.h"
 #include "sweeps/worker_process.h"
 #include "sweeps/worker_slots.h"
+#include "tests/kernels/forwarding_device.h"
 #include "tests/sweeps/sweep_fixture.h"
 #include "trainer/attempt.h"
 #include "trainer/files.h"
@@ -44,6 +46,16 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+/// Always has as much free, whatever is started.
+class GpuOfSize : public ForwardingDevice {
+ public:
+  explicit GpuOfSize(std::uint64_t free) : free_(free) {}
+  std::optional<std::uint64_t> free_memory() const override { return free_; }
+
+ private:
+  std::uint64_t free_;
+};
+
 class ExecutorTest : public SweepFixture {
  protected:
   void store(const fs::path& sweep, const std::string& config, const std::string& train = "") {
@@ -63,6 +75,9 @@ class ExecutorTest : public SweepFixture {
     options.sweep = sweep;
     options.program = program;
     options.workers = workers;
+    options.gpus = gpus_;
+    options.make_gpu = make_gpu_;
+    options.wait_for_others = wait_for_others_;
     options.stop = StopToken(stop);
     options.retry.wait = std::chrono::milliseconds(0);
     options.retry.killed = 4;
@@ -95,6 +110,20 @@ class ExecutorTest : public SweepFixture {
     return "printf '%s' '" + json + "' > \"$run/result.json\"";
   }
 
+  /// Gives the sweep's workers these GPUs, each with that many times the memory free that its first run
+  /// takes.
+  void play_gpus(const std::vector<int>& gpus, double free) {
+    make_gpu_ = [](auto&...) { return std::make_unique<GpuOfSize>(0); };
+    const std::uint64_t needed =
+        MemoryWatch(make_gpu_).needed(run_of(sweep_folder(), 0), "cuda:0", "library").gpu;
+    const auto bytes = static_cast<std::uint64_t>(free * static_cast<double>(needed));
+    make_gpu_ = [bytes](auto&...) { return std::make_unique<GpuOfSize>(bytes); };
+    gpus_ = gpus;
+  }
+
+  bool wait_for_others_ = true;
+  std::vector<int> gpus_;
+  MemoryWatch::GpuMaker make_gpu_;
   std::vector<PlannedRun> runs_;
   std::vector<std::string> messages_;
   std::size_t most_workers_ = 0;
@@ -307,6 +336,54 @@ TEST_F(ExecutorTest, EachPinnedWorkerHasACoreOfItsOwn) {
   EXPECT_THAT(different, SizeIs(2));
   for (const std::string& line : different)
     EXPECT_THAT(line, testing::MatchesRegex(".*\t[0-9]+")) << "one core";
+}
+
+TEST_F(ExecutorTest, WhereOthersAreFasterARunIsPickedAtRandom) {
+  store(sweep_folder(),
+        "kind: grid, sizes: [1x16], tokens: [6400], seeds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]");
+  const fs::path other = folder_ / "other", order = folder_ / "order";
+  const Attempt faster(other);
+  wait_for_others_ = false;
+  const SweepOutcome outcome = run(
+      sweep_folder(), 1,
+      script("echo $id >> " + order.string() + "; cp -r " + (other / "attempts").string() + " $run; exit 1"));
+  EXPECT_EQ(outcome.elsewhere, 12);
+  std::istringstream text(read_file(order));
+  const std::vector<std::string> taken{std::istream_iterator<std::string>(text), {}};
+  std::vector<std::string> planned;
+  for (const PlannedRun& run : runs_) planned.push_back(run.run_id);
+  EXPECT_THAT(taken, testing::UnorderedElementsAreArray(planned)) << "each once";
+  EXPECT_EQ(taken.front(), planned.front());
+  EXPECT_NE(taken, planned) << "12 runs in their order by chance: once in ten million";
+}
+
+TEST_F(ExecutorTest, WorkersOfOneGpuFitInItsMemoryTogether) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400], seeds: [1, 2, 3]");
+  play_gpus({0}, 1.5);
+  EXPECT_EQ(run(sweep_folder(), 3, script("sleep 0.3; " + publish("done"))).done, 3);
+  EXPECT_EQ(most_workers_, 1u);
+}
+
+TEST_F(ExecutorTest, AGpuWithRoomIsSharedAndEachGpuCountsItsOwn) {
+  for (const auto& [gpus, free] : {std::pair<std::vector<int>, double>{{0}, 2.5}, {{0, 1}, 1.5}}) {
+    fs::remove_all(sweep_folder());
+    store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400], seeds: [1, 2, 3, 4]");
+    play_gpus(gpus, free);
+    most_workers_ = 0;
+    EXPECT_EQ(run(sweep_folder(), 4, script("sleep 0.3; " + publish("done"))).done, 4);
+    EXPECT_EQ(most_workers_, 2u) << gpus.size() << " GPUs";
+  }
+}
+
+TEST_F(ExecutorTest, WhatAWorkerHasAllocatedIsNoLongerKeptFree) {
+  store(sweep_folder(), "kind: grid, sizes: [1x16], tokens: [6400], seeds: [1, 2]");
+  play_gpus({0}, 1.5);
+  const std::string both = "[ $(ls -d " + (sweep_folder() / "runs").string() + "/*/attempts | wc -l) = 2 ]";
+  const std::string body =
+      "mkdir -p $run/attempts/1; touch $run/attempts/1/origin.json\n"
+      "for i in $(seq 500); do " +
+      both + " && break; sleep 0.02; done\n" + both + " && " + publish("done");
+  EXPECT_EQ(run(sweep_folder(), 2, script(body)).done, 2) << "each ends only once both have begun";
 }
 
 TEST_F(ExecutorTest, ARunThatMayNotStartIsLeftToOthers) {

@@ -51,13 +51,14 @@ TEST(DiskSpace, IsAskedFor) {
 
 TEST(MemoryWatch, CountsWhatWorkersHaveNotTakenYet) {
   MemoryWatch watch;
-  EXPECT_TRUE(watch.fits(1 << 20));
-  EXPECT_FALSE(watch.fits(std::uint64_t{1} << 60));
-  watch.started(getpid(), std::uint64_t{1} << 60);
-  EXPECT_FALSE(watch.fits(1 << 20)) << "that worker will take it all";
+  const WorkerMemory small{1 << 20, 0}, huge{std::uint64_t{1} << 60, 0};
+  EXPECT_TRUE(watch.fits("cpu", small));
+  EXPECT_FALSE(watch.fits("cpu", huge));
+  watch.started(getpid(), "cpu", huge);
+  EXPECT_FALSE(watch.fits("cpu", small)) << "that worker will take it all";
   watch.ended(getpid());
-  EXPECT_TRUE(watch.fits(1 << 20));
-  EXPECT_EQ(watch.needed("none"), 0u);
+  EXPECT_TRUE(watch.fits("cpu", small));
+  EXPECT_EQ(watch.needed("none", "cpu", "library").host, 0u);
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ TEST(RunConfig, ResolvedReadsBackAsItself) {
   const MemoryCorpus corpus(4000, 300);
   const RunConfig config = resolved(tiny_config(), corpus);
   RunConfig again;
-  read_config(write_config(config), "again.yaml", again);
+  read_config(yaml_of(write_config(config)), "again.yaml", again);
   EXPECT_EQ(yaml_text(write_config(resolved(again, corpus))), yaml_text(write_config(config)));
   EXPECT_FALSE(first_difference(config, again).has_value());
 }
@@ -128,6 +128,7 @@ TEST(RunId, CoversWhatDecidesTheRunAndNothingElse) {
   RunConfig other = config;
   other.data.corpus = "elsewhere";
   other.train.checkpoint.every = {Interval::Unit::seconds, 5};
+  other.train.log.every = {Interval::Unit::steps, 3};
   other.train.recompute = {"norms"};
   EXPECT_EQ(run_id(other, "abc"), id);
   const auto changed = [&](auto change) {

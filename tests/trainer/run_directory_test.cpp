@@ -10,6 +10,7 @@
 #include "kernels/error.h"
 #include "tests/trainer/run_fixture.h"
 #include "trainer/attempt.h"
+#include "trainer/interval_clock.h"
 #include "trainer/metrics_log.h"
 
 namespace minichilla::run_directory_test {
@@ -109,6 +110,24 @@ TEST_F(RunDirectoryTest, MetricsRowsReadBack) {
   row.bits_per_byte = 2.5;
   EXPECT_EQ(parse_metrics_line(metrics_line(row), "here").split, "val");
   EXPECT_EQ(parse_metrics_line(metrics_line(row), "here").bits_per_byte, 2.5);
+}
+
+TEST(MetricsLog, ByDefaultTheRowsOfALongRunStayWellBelowAMegabyte) {
+  const double ugly = 1.2345678901234567;
+  MetricsRow row{999'999'999'999, 999'999'999'999'999, ugly * 1e23,  ugly * 10, ugly * 1e-4,
+                 ugly / 10,       12345678.9,          12345678.901, "",        0};
+  for (const std::int64_t steps : {3999, 4001, 5999, 8001, 3'000'000}) {
+    IntervalClock rows(TrainConfig().log.every, steps, 0),
+        evaluations(TrainConfig().evaluate.every, steps, 0);
+    std::size_t logged = 1, bytes = 0;  // the last step's
+    for (std::int64_t step = 1; step <= steps; ++step) {
+      logged += rows.due(step, 0) && step < steps;
+      bytes += evaluations.due(step, 0) ? 250 : 0;
+    }
+    EXPECT_LE(logged, 4001u) << steps;
+    EXPECT_GE(logged, std::min<std::size_t>(static_cast<std::size_t>(steps), 4000)) << steps;
+    EXPECT_LT(bytes + logged * (metrics_line(row).size() + 1), 900'000u) << steps;
+  }
 }
 
 TEST_F(RunDirectoryTest, JoinsAttemptsSoThatNoStepAppearsTwice) {

@@ -113,6 +113,19 @@ TEST_F(TrainTest, InterruptedAnywhereAndResumedGivesTheSameBits) {
   }
 }
 
+TEST_F(TrainTest, LogsAsOftenAsItsConfigSaysAndTheLastStep) {
+  RunConfig config = tiny_config();
+  const Outcome every = train_run("every", config);
+  config.train.log.every = {Interval::Unit::steps, 5};
+  train_run("run", config, 13);
+  EXPECT_THAT(steps_of("run"), ElementsAre(5, 10));
+  const Outcome some = train_run("run", config);
+  EXPECT_THAT(steps_of("run"), ElementsAre(5, 10, 15, 20, 24));
+  EXPECT_THAT(steps_of("run", "val"), ElementsAre(6, 12, 18, 24));
+  expect_same_result(some.result, every.result);
+  EXPECT_EQ(format_interval(read_run_config(folder_ / "run").train.log.every), "5 steps");
+}
+
 TEST_F(TrainTest, GoesOnWithOtherRecomputationAndTheSameBits) {
   RunConfig config = tiny_config();
   const Outcome whole = train_run("whole", config);
