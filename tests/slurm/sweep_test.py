@@ -33,7 +33,8 @@ GRACE = 50  # SLURM's limits are whole minutes, so a limit of one leaves ten sec
 SKIPPED = 77
 SWEEP = """model: {{context_length: 64}}
 data: {{corpus: {corpus}}}
-train: {{batch_tokens: 512, micro_batch: 4, evaluate: {{tokens: 1024, every: 0.25}}, checkpoint: {{every: 2s}}}}
+train: {{batch_tokens: 512, micro_batch: 4, evaluate: {{tokens: 1024, every: 0.25}}, checkpoint: {{every: 2s}},
+        log: {{every: 1 step}}}}
 sweep: {{kind: grid, sizes: [1x16, 2x24], tokens: [{tokens}], seeds: [1, 2, 3, 4, 5, 6]}}
 """
 
