@@ -39,13 +39,14 @@ ModelConfig resolved(ModelConfig config) {
   if (!(config.initial_std >= 0 && std::isfinite(config.initial_std))) {
     refuse_key("initial_std", format_number(config.initial_std), "a number of at least 0");
   }
-  if (config.attention.pattern.empty()) refuse_key("attention.pattern", "an empty list", "dense, banded or both");
+  if (config.attention.pattern.empty())
+    refuse_key("attention.pattern", "an empty list", "dense, banded or both");
   for (const std::string& kind : config.attention.pattern) {
     if (kind != "dense" && kind != "banded") refuse_key("attention.pattern", quote(kind), "dense or banded");
   }
   if (config.d_head == 0 && config.d_model % config.n_heads != 0) {
     refuse_key("n_heads", std::to_string(config.n_heads),
-           "a divisor of d_model = " + std::to_string(config.d_model) + ", or d_head given");
+               "a divisor of d_model = " + std::to_string(config.d_model) + ", or d_head given");
   }
   config.d_head = config.head_width();
   config.d_ff = config.mlp_width();

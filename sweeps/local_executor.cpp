@@ -270,8 +270,7 @@ void LocalExecutor::start(Job& job, Slot& slot, const WorkerMemory& memory) {
 std::vector<Job>::iterator LocalExecutor::first_to_consider() {
   const auto ready = [now = Clock::now()](const Job& job) { return job.is_ready(now); };
   const auto all = std::count_if(jobs_.begin(), jobs_.end(), ready);
-  const auto window =
-      std::min<std::ptrdiff_t>(all, std::ptrdiff_t{1} << lost_races_);
+  const auto window = std::min<std::ptrdiff_t>(all, std::ptrdiff_t{1} << lost_races_);
   auto job = std::find_if(jobs_.begin(), jobs_.end(), ready);
   if (window < 2) return job;
   for (auto skip = std::uniform_int_distribution<std::ptrdiff_t>(0, window - 1)(random_); skip > 0; --skip)

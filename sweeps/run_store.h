@@ -20,9 +20,9 @@ StoreChanges check_plan(const std::filesystem::path& sweep, const SweepPlan& pla
 
 /// Writes the plan into `sweep`, which is created when missing: run folders first, plan.json last, so that a
 /// plan cut short is planned anew. Runs are named by their content, so that storing a plan again changes
-/// nothing but paths, checkpoint and log intervals in the configs. A folder that already holds a plan without some
-/// of these runs is refused with InputError unless `extend`; so is a folder with other files that is not a
-/// sweep. IoError.
+/// nothing but paths, checkpoint and log intervals in the configs. A folder that already holds a plan without
+/// some of these runs is refused with InputError unless `extend`; so is a folder with other files that is not
+/// a sweep. IoError.
 StoreChanges store_plan(const std::filesystem::path& sweep, const SweepPlan& plan, bool extend);
 
 /// Whether `sweep` holds a stored plan.

@@ -82,8 +82,8 @@ TEST_F(WorkerProcessTest, TheChildIsToldWhenItsParentDies) {
   if (parent == 0) {
     // The trap's sleep is cut short by the signal; the child then leaves a mark.
     const std::string mark = (folder_ / "mark").string();
-    WorkerProcess child({"/bin/sh", "-c", "trap 'touch " + mark + "; kill $!; exit' TERM; echo up; sleep 60 & wait"},
-                        log_);
+    WorkerProcess child(
+        {"/bin/sh", "-c", "trap 'touch " + mark + "; kill $!; exit' TERM; echo up; sleep 60 & wait"}, log_);
     while (child.last_line() != "up") std::this_thread::sleep_for(std::chrono::milliseconds(2));
     kill(getpid(), SIGKILL);
   }
