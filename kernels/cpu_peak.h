@@ -14,4 +14,8 @@ struct FmaRun {
 /// instruction-set path that the kernels take; fused where that path can.
 FmaRun run_multiply_adds(std::int64_t rounds);
 
+/// The same of products of bf16 numbers that an instruction adds to fp32 sums; no flops without one
+/// (cpu_has_bf16_instruction()).
+FmaRun run_bf16_multiply_adds(std::int64_t rounds);
+
 }  // namespace minichilla

@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 
+#include "kernels/precision.h"
+
 namespace minichilla {
 
 class Operations;
@@ -118,7 +120,12 @@ class Device {
   virtual std::string numerics() const = 0;
 };
 
-/// The CPU device with `lanes` threads (≥ 1, the caller's included).
-std::unique_ptr<Device> make_cpu_device(int lanes);
+/// The CPU device with `lanes` threads (≥ 1, the caller's included). With Precision::bf16 linear layers and
+/// the classifier multiply numbers that are rounded to bf16; all else, and all that is stored, is fp32. tf32
+/// is not for it.
+std::unique_ptr<Device> make_cpu_device(int lanes, Precision precision = Precision::fp32);
+
+/// Whether this processor multiplies bf16 numbers faster than fp32 numbers, by an instruction.
+bool cpu_has_bf16_instruction();
 
 }  // namespace minichilla

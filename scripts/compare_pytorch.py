@@ -5,8 +5,8 @@ usage: scripts/compare_pytorch.py [--shapes S,M,L] [--threads 1,2] [--precisions
                                   [--rounds 5] [--seconds 1] [--program build/release/minichilla] [--json FILE]
 
 PyTorch trains a plain GPT: eager, attention with its whole matrix of scores, AdamW with gradients clipped by their norm,
-in fp32 and with bf16 autocast. minichilla trains in fp32 (`minichilla bench --only steps`). Needs PyTorch, on Debian
-python3-torch; with libopenblas0-openmp too, whose OpenMP build is found by itself and is twice as fast as the other.
+in fp32 and with bf16 autocast. minichilla (`minichilla bench --only steps`) trains in the same precisions, and each row is
+compared with the same one of ours. bf16 pays only on a processor that multiplies it. Needs PyTorch, on Debian python3-torch; with libopenblas0-openmp too, whose OpenMP build is found by itself and is twice as fast as the other.
 `--precisions none` leaves PyTorch out. `--llmc DIR`, a checkout of github.com/karpathy/llm.c, adds its CPU reference,
 compiled with gcc and OpenMP: also AdamW, without clipping, in fp32.
 Run it while nothing else runs. docs/benchmarks.md says what the columns mean.
@@ -124,10 +124,10 @@ class PyTorchSteps:
         return self.tokens.numel() / min(times), self.tokens.numel() / statistics.median(times)
 
 
-def bench_steps(program, shape, threads, seconds):
+def bench_steps(program, shape, precision, threads, seconds):
     """Tokens/s of minichilla's best step and of the median one."""
-    command = [program, "bench", "--device", "cpu", "--only", "steps", "--shapes", shape, "--threads", str(threads),
-               "--seconds", str(seconds), "--json", "-"]
+    command = [program, "bench", "--device", "cpu", "--precision", precision, "--only", "steps", "--shapes", shape,
+               "--threads", str(threads), "--seconds", str(seconds), "--json", "-"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise InputError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
@@ -137,7 +137,10 @@ def bench_steps(program, shape, threads, seconds):
 
 def compare(torch, options, shape, threads):
     """One row a trainer: the best of all rounds, and the median of the rounds' medians."""
-    trainers = {"minichilla fp32": lambda: bench_steps(options.program, shape, threads, options.seconds)}
+    trainers = {}
+    for precision in options.precisions or ["fp32"]:
+        trainers[f"minichilla {precision}"] = lambda precision=precision: bench_steps(
+            options.program, shape, precision, threads, options.seconds)
     for precision in options.precisions:
         steps = PyTorchSteps(torch, SHAPES[shape], precision, threads)
         trainers[f"PyTorch {precision}"] = lambda steps=steps: steps.tokens_per_s(options.seconds)
@@ -153,10 +156,15 @@ def compare(torch, options, shape, threads):
         rows.append({"shape": shape, "threads": threads, "trainer": name,
                      "tokens_per_s": max(best for best, _ in figures),
                      "median_tokens_per_s": statistics.median(median for _, median in figures)})
-    ours = rows[0]
-    for row in rows[1:]:
-        row["ratio"] = ours["tokens_per_s"] / row["tokens_per_s"]
-        row["median_ratio"] = ours["median_tokens_per_s"] / row["median_tokens_per_s"]
+    ours = {row["trainer"].split()[1]: row for row in rows if row["trainer"].startswith("minichilla ")}
+    for row in rows:
+        # llm.c has fp32 alone, which is then compared with the first precision that there is.
+        name, precision = row["trainer"].split()
+        if name == "minichilla":
+            continue
+        same = ours.get(precision, next(iter(ours.values())))
+        row["ratio"] = same["tokens_per_s"] / row["tokens_per_s"]
+        row["median_ratio"] = same["median_tokens_per_s"] / row["median_tokens_per_s"]
     return rows
 
 

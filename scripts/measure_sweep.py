@@ -3,7 +3,7 @@
 share the cores. Prints a table in Markdown.
 
 usage: scripts/measure_sweep.py [RUNS]        (default 2000; MINICHILLA_BINARY: another program than build/release/minichilla)
-       scripts/measure_sweep.py --sharing     only the latter, a minute on two cores
+       scripts/measure_sweep.py --sharing     only the latter, four minutes
 """
 
 import datetime
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ data: {{corpus: {corpus}}}
 train: {{batch_tokens: 64, micro_batch: 2, evaluate: {{tokens: 1024}}}}
 sweep: {{kind: grid, sizes: [1x16], tokens: [128k], seeds: {seeds}}}
 """
-SHARING_TOKENS, SHARING_ROUNDS, SHARING_TURNS = 512_000, 2, 3  # of a run, some three seconds; runs of a core; measurements
+SHARING_TOKENS, SHARING_ROUNDS, SHARING_TURNS = 1_024_000, 3, 5  # of a run, some five seconds; runs of a core; measurements
 SHARING = """model: {{context_length: 64}}
 data: {{corpus: {corpus}}}
 train: {{batch_tokens: 512, evaluate: {{tokens: 8192}}}}
@@ -84,8 +85,9 @@ def train_side_by_side(config, folder, count):
 
 
 def sharing(folder):
-    """Tokens/s of one run alone, of as many as cores side by side, and of a sweep: the best of each, measured in turns. All
-    count the whole time of their commands: starts, evaluations, checkpoints, the last run's end."""
+    """Tokens/s of one run alone, and of as many as cores side by side and of a sweep, over cores times that: medians of
+    several turns, since the machine's speed changes from one to the next. All count the whole time of their commands:
+    starts, evaluations, checkpoints, the last run's end."""
     config, alone, beside, swept = folder / "sharing.yaml", [], [], []
     runs = SHARING_ROUNDS * CORES
     config.write_text(SHARING.format(corpus=folder / "corpus", tokens=SHARING_TOKENS, seeds=list(range(1, runs + 1))))
@@ -96,14 +98,15 @@ def sharing(folder):
         alone.append(train_side_by_side(run, folder / f"alone-{turn}", 1))
         beside.append(train_side_by_side(run, folder / f"beside-{turn}", CORES))
         swept.append(runs * SHARING_TOKENS / seconds("sweep", "run", sweep, "--device", "cpu", "--workers", CORES))
-    return max(alone), max(beside), max(swept)
+    over_alone = [[a / (CORES * b) for a, b in zip(measured, alone)] for measured in (beside, swept)]
+    return statistics.median(alone), *map(statistics.median, over_alone)
 
 
 def sharing_rows(folder):
     alone, beside, swept = sharing(folder)
     return [("tokens/s of a small run (2x32) alone", alone / 1e3, "k"),
-            (f"of {CORES} such runs side by side, over {CORES} times that", beside / (CORES * alone), ""),
-            (f"of a sweep of such runs on {CORES} cores, over {CORES} times that", swept / (CORES * alone), "")]
+            (f"of {CORES} such runs side by side, over {CORES} times that", beside, ""),
+            (f"of a sweep of such runs on {CORES} cores, over {CORES} times that", swept, "")]
 
 
 def main():

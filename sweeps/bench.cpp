@@ -45,21 +45,34 @@ Timing time_operation(Device& device, double seconds, const BenchOperation& oper
   });
 }
 
-void measure_multiply_adds(Device& device, double seconds, Peak& peak) {
+/// FLOP/s of all lanes, each of which runs `run`.
+double multiply_adds_per_s(Device& device, double seconds, FmaRun (*run)(std::int64_t)) {
   constexpr std::int64_t kRounds = 1000;
   std::vector<float> values(static_cast<std::size_t>(device.lanes()));
   const Timing timing = time_repetitions(
       seconds,
       [&](std::int64_t repetitions) {
         device.for_each_task(device.lanes(), [&](Lane& lane, int) {
-          values[static_cast<std::size_t>(lane.index())] =
-              run_multiply_adds(kRounds * repetitions).last_value;
+          values[static_cast<std::size_t>(lane.index())] = run(kRounds * repetitions).last_value;
         });
       },
       kPeakSamples);
-  if (!std::isfinite(values[0])) throw std::logic_error("multiply-adds that must go to 1 did not");
-  peak.flops_per_s = run_multiply_adds(kRounds).flops * device.lanes() / timing.best_s;
-  peak.flops_of = "fp32 multiply-adds in registers";
+  if (!std::isfinite(values[0])) throw std::logic_error("multiply-adds that must stay small did not");
+  return run(kRounds).flops * device.lanes() / timing.best_s;
+}
+
+void measure_cpu_peak(Device& device, const BenchOptions& options, Peak& peak) {
+  const double seconds = kPeakPatience * options.seconds;
+  if (cpu_has_bf16_instruction()) {
+    peak.bf16_flops_per_s = multiply_adds_per_s(device, seconds, run_bf16_multiply_adds);
+  }
+  if (options.precision == Precision::bf16 && peak.bf16_flops_per_s > 0) {
+    peak.flops_per_s = peak.bf16_flops_per_s;
+    peak.flops_of = "bf16 dot products in registers";
+  } else {
+    peak.flops_per_s = multiply_adds_per_s(device, seconds, run_multiply_adds);
+    peak.flops_of = "fp32 multiply-adds in registers";
+  }
 }
 
 /// Of squares that double from 256 until one takes a good part of the time, or is as large as products of
@@ -160,7 +173,7 @@ DeviceFigures bench(Device& device, const BenchOptions& options) {
     Peak peak{};
     begin("the peak");
     if (is_cpu(device)) {
-      measure_multiply_adds(device, kPeakPatience * options.seconds, peak);
+      measure_cpu_peak(device, options, peak);
     } else {
       measure_largest_product(device, options.seconds, peak);
     }

@@ -28,6 +28,7 @@ std::vector<BenchShape> bench_shapes();
 struct BenchOptions {
   std::vector<BenchShape> shapes;
   bool peak = true, operations = true, steps = true;
+  Precision precision = Precision::fp32;            ///< the device's: whose peak all else is compared with
   double seconds = 0.25;                            ///< of each measurement
   std::size_t copied_bytes = std::size_t{1} << 28;  ///< by all lanes together; beyond any cache
   /// Called before each measurement; what it throws ends all.
@@ -37,8 +38,9 @@ struct BenchOptions {
 /// What everything else is compared with, measured in the same run.
 struct Peak {
   double flops_per_s;
-  std::string flops_of;  ///< what was computed, in words
-  double bytes_per_s;    ///< read and written together
+  std::string flops_of;         ///< what was computed, in words
+  double bf16_flops_per_s = 0;  ///< of a CPU's bf16 dot products; 0: it has none, or is a GPU
+  double bytes_per_s;           ///< read and written together
   std::string bytes_of;
 };
 

@@ -29,9 +29,11 @@ std::string heading(const DeviceFigures& figures) {
 
 std::string peak_text(const DeviceFigures& figures, const std::string& precision) {
   const Peak& peak = *figures.peak;
-  const bool cpu = figures.device == "cpu";
+  const std::string bf16 = peak.bf16_flops_per_s == 0
+                               ? "this CPU has none"
+                               : format_short(peak.bf16_flops_per_s / kGiga) + " GFLOP/s";
   return "peak    " + format_short(peak.flops_per_s / kGiga) + " GFLOP/s: " + peak.flops_of +
-         (cpu ? " (bf16: not measured, the CPU trains in fp32)" : ", " + precision) + "\nmemory  " +
+         (figures.device == "cpu" ? " (bf16 dot products: " + bf16 + ")" : ", " + precision) + "\nmemory  " +
          format_short(peak.bytes_per_s / kGiga) + " GB/s read and written: " + peak.bytes_of + "\n";
 }
 
@@ -124,6 +126,7 @@ Json peak_json(const std::optional<Peak>& peak) {
   if (!peak) return {};
   return {{"gflops_per_s", peak->flops_per_s / kGiga},
           {"gflops_of", peak->flops_of},
+          {"bf16_gflops_per_s", peak->bf16_flops_per_s > 0 ? Json(peak->bf16_flops_per_s / kGiga) : Json()},
           {"gb_per_s", peak->bytes_per_s / kGiga},
           {"gb_of", peak->bytes_of}};
 }

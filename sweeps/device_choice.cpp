@@ -11,17 +11,24 @@
 namespace minichilla {
 namespace {
 
+constexpr const char* kSlowBf16 =
+    "this CPU has no bf16 dot product (AVX512_BF16): bf16 is slower than fp32 on it";
+
 ChosenDevice cpu_device(const std::string& precision, int threads, const std::string& products,
                         const std::string& note) {
   if (products != kLibraryProducts) {
     throw InputError("--products: found " + products + ", expected library on the CPU" +
                      (note.empty() ? "" : " (" + note + ")"));
   }
-  if (precision != "fp32") {
-    throw InputError("train.precision: found " + precision + ", expected fp32 on the CPU" +
+  if (precision == name_of(Precision::tf32)) {
+    throw InputError("train.precision: found " + precision + ", expected fp32 or bf16 on the CPU" +
                      (note.empty() ? "" : " (" + note + ")"));
   }
-  return {make_cpu_device(threads), note};
+  std::string notes = note;
+  if (precision == name_of(Precision::bf16) && !cpu_has_bf16_instruction()) {
+    notes += std::string(note.empty() ? "" : "; ") + kSlowBf16;
+  }
+  return {make_cpu_device(threads, precision_of(precision)), notes};
 }
 
 /// N of "cuda:N", 0 of "cuda".
@@ -71,8 +78,8 @@ ChosenDevice choose_device(const std::string& choice, const std::string& precisi
   }
 }
 
-std::unique_ptr<Device> make_planning_cpu(const std::string&) {
-  return make_cpu_device(1);
+std::unique_ptr<Device> make_planning_cpu(const std::string& precision) {
+  return make_cpu_device(1, precision_of(precision));
 }
 
 DeviceMaker device_maker(const std::string& choice) {

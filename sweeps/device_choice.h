@@ -14,8 +14,8 @@ inline constexpr const char* kDeviceChoices = "auto, cpu, cuda or cuda:N";
 
 struct ChosenDevice {
   std::unique_ptr<Device> device;
-  std::string
-      note;  ///< one line that the user should know: why `auto` is the CPU; empty where CUDA is not built in
+  std::string note;  ///< one line that the user should know: why `auto` is the CPU (nothing where CUDA is not
+                     ///< built in), that bf16 is slow on it; else empty
 };
 
 /// What --products takes, and its help.
@@ -33,7 +33,7 @@ ChosenDevice choose_device(const std::string& choice, const std::string& precisi
 /// Makes a device on which a plan counts and measures its runs of one precision.
 using DeviceMaker = std::function<std::unique_ptr<Device>(const std::string& precision)>;
 
-/// A CPU device with one lane, whatever the precision: a plan may be for GPUs that are elsewhere.
+/// A CPU device with one lane; tf32 is fp32 there: a plan may be for GPUs that are elsewhere.
 std::unique_ptr<Device> make_planning_cpu(const std::string& precision);
 
 /// make_planning_cpu for "cpu", else what choose_device() gives.

@@ -14,6 +14,7 @@ struct MachineReport {
   int cores;
   std::uint64_t memory_available;  ///< bytes; 0 when the system does not say
   std::string cpu_numerics;        ///< Device::numerics() of the CPU device
+  bool cpu_bf16 = false;           ///< cpu_has_bf16_instruction()
   CudaSupport cuda;
 };
 

@@ -89,15 +89,18 @@ void CpuOperations::classifier(Lane& lane, ClassifierShape shape, const float* h
   for (std::size_t begin = 0; begin < M; begin += step) {
     const std::size_t rows = std::min(step, M - begin);
     const float* x = hidden + begin * C;
-    gemm({Transpose::no, Transpose::yes, rows, V, C, x, C, weight, C, Output::replace, scratch, row},
+    gemm(precision_,
+         {Transpose::no, Transpose::yes, rows, V, C, x, C, weight, C, Output::replace, scratch, row},
          workspace);
     *loss_sum += HWY_DYNAMIC_DISPATCH(cross_entropy_rows)(rows, V, row, scratch, targets + begin, loss_scale,
                                                           d_hidden != nullptr);
     if (d_hidden == nullptr) continue;
-    gemm({Transpose::no, Transpose::no, rows, C, V, scratch, row, weight, C, Output::replace,
+    gemm(precision_,
+         {Transpose::no, Transpose::no, rows, C, V, scratch, row, weight, C, Output::replace,
           d_hidden + begin * C, C},
          workspace);
-    gemm({Transpose::yes, Transpose::no, V, C, rows, scratch, row, x, C, Output::add, d_weight, C},
+    gemm(precision_,
+         {Transpose::yes, Transpose::no, V, C, rows, scratch, row, x, C, Output::add, d_weight, C},
          workspace);
   }
 }

@@ -38,7 +38,7 @@ Buffer zeroed(std::size_t bytes) {
 
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int lanes);
+  CpuDevice(int lanes, Precision precision);
   ~CpuDevice() override;
 
   std::string name() const override { return "cpu"; }
@@ -67,6 +67,7 @@ class CpuDevice final : public Device {
   void run_tasks(CpuLane& lane);
   void stop_threads();
 
+  Precision precision_;
   CpuOperations operations_;
   std::deque<CpuLane> lanes_;
   std::vector<std::thread> threads_;
@@ -82,7 +83,7 @@ class CpuDevice final : public Device {
   int tasks_ = 0;
 };
 
-CpuDevice::CpuDevice(int lanes) {
+CpuDevice::CpuDevice(int lanes, Precision precision) : precision_(precision), operations_(precision) {
   if (lanes < 1)
     throw std::invalid_argument("a CPU device needs at least one lane, got " + std::to_string(lanes));
   for (int i = 0; i < lanes; ++i) lanes_.emplace_back(i, allocate(kGemmWorkspace * sizeof(float)));
@@ -154,13 +155,20 @@ std::string CpuDevice::numerics() const {
 #else
   const std::string compiler = "GCC " __VERSION__;
 #endif
-  return "cpu, " + simd_target_name() + ", " + compiler;
+  const std::string bf16 = precision_ != Precision::bf16 ? ""
+                           : has_bf16_instruction()      ? ", bf16 dot products"
+                                                         : ", bf16 by fp32 arithmetic";
+  return "cpu, " + simd_target_name() + bf16 + ", " + compiler;
 }
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device(int lanes) {
-  return std::make_unique<CpuDevice>(lanes);
+std::unique_ptr<Device> make_cpu_device(int lanes, Precision precision) {
+  return std::make_unique<CpuDevice>(lanes, precision);
+}
+
+bool cpu_has_bf16_instruction() {
+  return has_bf16_instruction();
 }
 
 }  // namespace minichilla

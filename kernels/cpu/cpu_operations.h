@@ -2,13 +2,17 @@
 #pragma once
 
 #include "kernels/float32_operations.h"
+#include "kernels/precision.h"
 
 namespace minichilla {
 
-/// Stateless; each operation is defined in the file that is named after it. Safe to call from any number of
-/// threads.
+/// Each operation is defined in the file that is named after it. Safe to call from any number of threads.
 class CpuOperations : public Float32Operations {
  public:
+  /// With Precision::bf16 linear layers and the classifier round what they multiply to bf16, and the sums are
+  /// fp32; all that is stored, and all of attention, is fp32.
+  explicit CpuOperations(Precision precision = Precision::fp32) : precision_(precision) {}
+
   void clear(Lane& lane, void* data, std::size_t bytes) const override;
 
   void embed(Lane& lane, int B, int T, int C, const std::int32_t* tokens, const float* token_embedding,
@@ -47,6 +51,9 @@ class CpuOperations : public Float32Operations {
   void adamw(Lane& lane, AdamWSettings settings, ElementRange range, const StepState* state,
              const std::uint8_t* decayed, const float* gradient, float* weights, float* first_moment,
              float* second_moment) const override;
+
+ private:
+  Precision precision_;
 };
 
 }  // namespace minichilla

@@ -9,6 +9,7 @@
 #include "kernels/cpu/simd_target.h"
 // Highway's order: what is compiled once per target follows foreach_target.h.
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "kernels/cpu/bf16-inl.h"
 #include "kernels/cpu/gemm_packing-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,46 +20,100 @@ constexpr std::size_t kGroupColumns = 128;
 /// Up to so many columns of c, repacking aᵀ costs more than reading it where it is.
 constexpr std::size_t kNarrowColumns = 64;
 
-/// A panel of b (k, n ≤ kTileColumns) with the rows of a block of a, which is packed when `packed`.
-template <int kVectors>
-HWY_NOINLINE void multiply_panel(bool packed, std::size_t rows, std::size_t n, std::size_t k, Broadcasts a,
-                                 const float* b, Output output, float* c, std::size_t ldc) {
-  const Panels panel{b, kTileColumns};
-  if (packed) {
-    // Strides that the compiler knows.
-    product_block<kTileRows, kVectors>(rows, n, k, {a.data, 1, kTileRows}, kTileRows * k, panel, output, c,
-                                       ldc);
-  } else {
-    product_block<kTileRows, kVectors>(rows, n, k, a, kTileRows * a.row, panel, output, c, ldc);
-  }
-}
-
 /// Terms [first, first + depth) of the sums.
 struct Terms {
   std::size_t first, depth;
 };
 
-/// Rows and columns of `block` += the products of `terms`, b's columns in `right`.
-void multiply_block(const Product& product, const ProductBlock& block, Terms terms, float* left,
-                    const float* right, const BlockDone& done) {
-  const bool turned = product.transpose_a == Transpose::yes;
-  Broadcasts a{
-      product.a + (turned ? terms.first * product.lda + block.row : block.row * product.lda + terms.first),
-      turned ? 1 : product.lda, turned ? product.lda : 1};
-  const bool packed = turned && product.n > kNarrowColumns;
-  if (packed) {
-    pack_left(block.rows, terms.depth, a.data, product.lda, left);
-    a.data = left;
+/// A block of a as a tile reads it.
+struct LeftBlock {
+  Broadcasts elements;
+  bool tiled;  ///< packed by pack_left
+};
+
+/// Where the rows of op(a) in `block` begin with the terms.
+Broadcasts left_elements(const Product& product, const ProductBlock& block, Terms terms) {
+  if (product.transpose_a == Transpose::yes) {
+    return {product.a + terms.first * product.lda + block.row, 1, product.lda};
   }
+  return {product.a + block.row * product.lda + terms.first, product.lda, 1};
+}
+
+/// Operands as they are; a is repacked where that pays.
+struct Float32Operands {
+  using Factors = Float32Factors;
+  static constexpr bool kTiles = true;          ///< LeftBlock can be tiled
+  static constexpr std::size_t kTermsEach = 1;  ///< of an element
+
+  static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
+                                   float* packed) {
+    const Broadcasts a = left_elements(product, block, terms);
+    if (product.transpose_a == Transpose::no || product.n <= kNarrowColumns) return {a, false};
+    pack_left(block.rows, terms.depth, a.data, product.lda, packed);
+    return {{packed, 1, kTileRows}, true};
+  }
+  static HWY_INLINE void right(const Product& product, std::size_t column, std::size_t columns, Terms terms,
+                               float* packed) {
+    pack_right(product, column, columns, terms.first, terms.depth, packed);
+  }
+};
+
+/// Operands rounded to bf16, in pairs of terms.
+template <class PairFactors>
+struct Bf16Operands {
+  using Factors = PairFactors;
+  static constexpr bool kTiles = false;
+  static constexpr std::size_t kTermsEach = 2;
+
+  static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
+                                   float* packed) {
+    const float* const a = left_elements(product, block, terms).data;
+    if (product.transpose_a == Transpose::no) {
+      pack_pairs_of_columns(block.rows, terms.depth, a, product.lda, packed);
+      return {{packed, kPairsRow, 1}, false};
+    }
+    static_assert(kGemmRows % kLanes == 0);
+    pack_pairs_of_rows(terms.depth, block.rows, a, product.lda, packed, kGemmRows);
+    return {{packed, 1, kGemmRows}, false};
+  }
+  static HWY_INLINE void right(const Product& product, std::size_t column, std::size_t columns, Terms terms,
+                               float* packed) {
+    // Pairs take half of the room.
+    pack_right_pairs(product, column, columns, terms.first, terms.depth, packed,
+                     packed + kGemmDepth * kGemmColumns / 2);
+  }
+};
+
+/// A panel of b (k elements, n ≤ kTileColumns) with the rows of a block of a.
+template <class Operands, int kVectors>
+HWY_NOINLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
+                                 const float* b, Output output, float* c, std::size_t ldc) {
+  using Factors = typename Operands::Factors;
+  const Panels panel{b, kTileColumns};
+  const Broadcasts a = left.elements;
+  if (Operands::kTiles && left.tiled) {
+    // Strides that the compiler knows.
+    product_block<kTileRows, kVectors, Factors>(rows, n, k, {a.data, 1, kTileRows}, kTileRows * k, panel,
+                                                output, c, ldc);
+  } else {
+    product_block<kTileRows, kVectors, Factors>(rows, n, k, a, kTileRows * a.row, panel, output, c, ldc);
+  }
+}
+
+/// Rows and columns of `block` += the products of `terms`, b's columns in `right`.
+template <class Operands>
+void multiply_block(const Product& product, const ProductBlock& block, Terms terms, float* packed_left,
+                    const float* right, const BlockDone& done) {
+  const LeftBlock left = Operands::left(product, block, terms, packed_left);
+  const std::size_t elements = (terms.depth + Operands::kTermsEach - 1) / Operands::kTermsEach;
   const Output output = terms.first == 0 ? product.output : Output::add;
   float* const c = product.c + block.row * product.ldc + block.column;
   for (std::size_t group = 0; group < block.columns; group += kGroupColumns) {
     const std::size_t end = std::min(block.columns, group + kGroupColumns);
     for (std::size_t j = group; j < end; j += kTileColumns) {
       const std::size_t width = std::min(kTileColumns, end - j);
-      const auto multiply = width > kLanes ? &multiply_panel<2> : &multiply_panel<1>;
-      multiply(packed, block.rows, width, terms.depth, a, right + j * terms.depth, output, c + j,
-               product.ldc);
+      const auto multiply = width > kLanes ? &multiply_panel<Operands, 2> : &multiply_panel<Operands, 1>;
+      multiply(block.rows, width, elements, left, right + j * elements, output, c + j, product.ldc);
     }
     if (terms.first + terms.depth == product.k) {
       done({block.row, block.rows, block.column + group, end - group});
@@ -66,7 +121,8 @@ void multiply_block(const Product& product, const ProductBlock& block, Terms ter
   }
 }
 
-void multiply(const Product& product, float* workspace, const BlockDone& done) {
+template <class Operands>
+HWY_INLINE void multiply(const Product& product, float* workspace, const BlockDone& done) {
   float* const right = workspace;
   float* const left = workspace + kGemmDepth * kGemmColumns;
   const std::size_t rounds = (product.k + kGemmDepth - 1) / kGemmDepth;
@@ -75,13 +131,27 @@ void multiply(const Product& product, float* workspace, const BlockDone& done) {
     const std::size_t columns = std::min(kGemmColumns, product.n - column);
     for (std::size_t first = 0; first < product.k; first += step) {
       const Terms terms{first, std::min(step, product.k - first)};
-      pack_right(product, column, columns, terms.first, terms.depth, right);
+      Operands::right(product, column, columns, terms, right);
       for (std::size_t row = 0; row < product.m; row += kBlockRows) {
         const std::size_t rows = std::min(kBlockRows, product.m - row);
-        multiply_block(product, {row, rows, column, columns}, terms, left, right, done);
+        multiply_block<Operands>(product, {row, rows, column, columns}, terms, left, right, done);
       }
     }
   }
+}
+
+void multiply_float32(const Product& product, float* workspace, const BlockDone& done) {
+  multiply<Float32Operands>(product, workspace, done);
+}
+
+void multiply_bf16(const Product& product, float* workspace, const BlockDone& done) {
+#if MINICHILLA_AVX512_BF16
+  if (has_bf16_instruction()) {
+    multiply<Bf16Operands<Bf16InstructionFactors>>(product, workspace, done);
+    return;
+  }
+#endif
+  multiply<Bf16Operands<Bf16Factors>>(product, workspace, done);
 }
 
 }  // namespace minichilla::HWY_NAMESPACE
@@ -91,12 +161,17 @@ HWY_AFTER_NAMESPACE();
 namespace minichilla {
 namespace {
 
-HWY_EXPORT(multiply);
+HWY_EXPORT(multiply_float32);
+HWY_EXPORT(multiply_bf16);
 
 }  // namespace
 
-void gemm(const Product& product, float* workspace, BlockDone done) {
-  HWY_DYNAMIC_DISPATCH(multiply)(product, workspace, done);
+void gemm(Precision precision, const Product& product, float* workspace, BlockDone done) {
+  if (precision == Precision::bf16) {
+    HWY_DYNAMIC_DISPATCH(multiply_bf16)(product, workspace, done);
+  } else {
+    HWY_DYNAMIC_DISPATCH(multiply_float32)(product, workspace, done);
+  }
 }
 
 }  // namespace minichilla

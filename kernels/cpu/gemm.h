@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/precision.h"
+
 namespace minichilla {
 
 enum class Transpose : bool { no, yes };
@@ -55,7 +57,8 @@ constexpr std::size_t kGemmDepth = 256, kGemmRows = 96, kGemmColumns = 1024;
 constexpr std::size_t kGemmWorkspace = kGemmDepth * (kGemmColumns + kGemmRows);
 
 /// Each element is the sum, in ascending order of k, of sums of at most kGemmDepth terms: its bits depend on
-/// k and on the instruction-set path alone. k ≥ 1.
-void gemm(const Product& product, float* workspace, BlockDone done = {});
+/// k and on the instruction-set path alone. k ≥ 1. With Precision::bf16 a and b are rounded to bf16 before
+/// they are multiplied, and sums are fp32; tf32 is fp32 here.
+void gemm(Precision precision, const Product& product, float* workspace, BlockDone done = {});
 
 }  // namespace minichilla

@@ -184,7 +184,7 @@ void CpuOperations::linear(Lane& lane, LinearShape shape, const float* x, const 
       HWY_DYNAMIC_DISPATCH(add_bias)(block.rows, block.columns, columns, bias + block.column, y + at);
     }
   };
-  gemm({Transpose::no, Transpose::yes, M, out, in, x, in, weight, in, Output::replace, sum, out},
+  gemm(precision_, {Transpose::no, Transpose::yes, M, out, in, x, in, weight, in, Output::replace, sum, out},
        gemm_workspace(lane), BlockDone(finish));
 }
 
@@ -204,9 +204,9 @@ void CpuOperations::linear_backward(Lane& lane, LinearShape shape, const float* 
       (block.rows, d_y_columns, d_y + block.row * d_y_columns, d_bias);
     }
   };
-  gemm({Transpose::no, Transpose::no, M, in, out, d_y, out, weight, in, Output::replace, d_x, in},
+  gemm(precision_, {Transpose::no, Transpose::no, M, in, out, d_y, out, weight, in, Output::replace, d_x, in},
        gemm_workspace(lane), BlockDone(finish));
-  gemm({Transpose::yes, Transpose::no, out, in, M, d_y, out, x, in, Output::add, d_weight, in},
+  gemm(precision_, {Transpose::yes, Transpose::no, out, in, M, d_y, out, x, in, Output::add, d_weight, in},
        gemm_workspace(lane));
 }
 

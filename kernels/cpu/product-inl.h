@@ -28,9 +28,15 @@ struct Panels {
   std::size_t row;
 };
 
+/// How elements of a and b are read and multiplied: each is one fp32 number.
+struct Float32Factors {
+  /// sum + a·b
+  static HWY_INLINE Floats add_product(Floats a, Floats b, Floats sum) { return hn::MulAdd(a, b, sum); }
+};
+
 /// c (kRows, n) = or += a (kRows, k) · b (k, n), n ≤ kVectors·kLanes, all sums in registers; k in ascending
 /// order.
-template <std::size_t kRows, int kVectors>
+template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
 HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output, float* c,
                              std::size_t c_row) {
   Floats sums[kRows][kVectors];
@@ -48,7 +54,7 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
     for (std::size_t i = 0; i < kRows; ++i) {
       const Floats element = splat(a.data[i * a.row]);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::MulAdd(element, row[v], sums[i][v]);
+      for (int v = 0; v < kVectors; ++v) sums[i][v] = Factors::add_product(element, row[v], sums[i][v]);
     }
   }
   const std::size_t last = static_cast<std::size_t>(kVectors - 1) * kLanes;
@@ -74,15 +80,17 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
 
 /// All rows of a column block that is kVectors wide: tiles of kRows rows, whose elements of a begin `step`
 /// floats apart, then of half as many.
-template <std::size_t kRows, int kVectors>
+template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
 HWY_INLINE void product_block(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, std::size_t step,
                               Panels b, Output output, float* c, std::size_t c_row) {
   for (; m >= kRows; m -= kRows, a.data += step, c += kRows * c_row) {
-    product_tile<kRows, kVectors>(n, k, a, b, output, c, c_row);
+    product_tile<kRows, kVectors, Factors>(n, k, a, b, output, c, c_row);
   }
   if constexpr (kRows > 1) {
     constexpr std::size_t kHalf = kRows / 2;
-    if (m != 0) product_block<kHalf, kVectors>(m, n, k, a, kHalf * a.row, b, output, c, c_row);
+    if (m != 0) {
+      product_block<kHalf, kVectors, Factors>(m, n, k, a, kHalf * a.row, b, output, c, c_row);
+    }
   }
 }
 

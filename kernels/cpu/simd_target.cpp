@@ -13,6 +13,14 @@ const char* name_of_target() {
   return hwy::TargetName(HWY_TARGET);
 }
 
+bool target_has_bf16_instruction() {
+#if MINICHILLA_AVX512_BF16
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace minichilla::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -20,9 +28,14 @@ HWY_AFTER_NAMESPACE();
 namespace minichilla {
 
 HWY_EXPORT(name_of_target);
+HWY_EXPORT(target_has_bf16_instruction);
 
 std::string simd_target_name() {
   return HWY_DYNAMIC_DISPATCH(name_of_target)();
+}
+
+bool has_bf16_instruction() {
+  return HWY_DYNAMIC_DISPATCH(target_has_bf16_instruction)();
 }
 
 }  // namespace minichilla

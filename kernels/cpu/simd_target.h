@@ -12,7 +12,16 @@
 
 namespace minichilla {
 
+// Whether the AVX-512 path may use the dot product of AVX512_BF16, which needs GCC's or Clang's assembler.
+// To be asked inside of Highway's namespaces.
+#define MINICHILLA_AVX512_BF16 \
+  (HWY_ARCH_X86_64 && HWY_TARGET == HWY_AVX3 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG))
+
 /// Highway's name of the path that this machine takes, for instance "AVX2".
 std::string simd_target_name();
+
+/// Whether that path multiplies bf16 numbers by an instruction, twice as many at a time as fp32 numbers, and
+/// not by fp32 arithmetic.
+bool has_bf16_instruction();
 
 }  // namespace minichilla

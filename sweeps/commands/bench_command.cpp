@@ -51,6 +51,7 @@ BenchOptions bench_options(const BenchCommandOptions& options) {
   result.peak = among(options.only, "peak");
   result.operations = among(options.only, "operations");
   result.steps = among(options.only, "steps");
+  result.precision = precision_of(options.precision);
   result.seconds = options.seconds;
   return result;
 }
@@ -100,7 +101,7 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
   command->add_option("--device", options->device, std::string("What to measure: ") + kDeviceChoices)
       ->capture_default_str()
       ->type_name("DEVICE");
-  command->add_option("--precision", options->precision, "fp32, or on a GPU tf32 or bf16")
+  command->add_option("--precision", options->precision, "fp32 or bf16, or on a GPU tf32")
       ->capture_default_str()
       ->type_name("NAME");
   command->add_option("--products", options->products, kProductsHelp)

@@ -2,20 +2,14 @@
 // the naive implementation in that precision, whose error sets the tolerance.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <vector>
 
 #include "kernels/cpu/cpu_operations.h"
 #include "tests/kernels/forwarding_device.h"
+#include "tests/kernels/random_arrays.h"
 
 namespace minichilla {
-
-/// To the nearest bf16, ties to even; for finite values.
-inline float rounded_to_bf16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  return std::bit_cast<float>((bits + 0x7fffU + (bits >> 16 & 1U)) & 0xffff0000U);
-}
 
 class RoundedOperations final : public CpuOperations {
  public:

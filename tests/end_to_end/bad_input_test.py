@@ -128,10 +128,10 @@ command_case("products of a GPU on the CPU", "train", "run.yaml", "--output", "r
 case("no GPU")(lambda folder: minichilla(folder, "train", "run.yaml", "--output", "run", "--device", "cuda",
                                          environment={"CUDA_VISIBLE_DEVICES": "-1"}))
 command_case("a precision that only GPUs have", "train", "run.yaml", "--output", "run", "--device", "cpu", "--set",
-             "train.precision=bf16")
+             "train.precision=tf32")
 command_case("a part of the benchmark that there is not", "bench", "--only", "peek")
 command_case("a shape of the benchmark that there is not", "bench", "--shapes", "S,XL")
-command_case("a benchmark in a precision that only GPUs have", "bench", "--device", "cpu", "--precision", "bf16")
+command_case("a benchmark in a precision that only GPUs have", "bench", "--device", "cpu", "--precision", "tf32")
 
 command_case("no such text", "data", "prepare", "none.txt", "--output", "d")
 command_case("text for JSONL", "data", "prepare", "text.txt", "--documents", "jsonl", "--output", "d")

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/device.h"
+
 namespace minichilla::cpu_peak_test {
 namespace {
 
@@ -14,6 +16,13 @@ TEST(CpuPeak, CountsTheMultiplyAddsThatItDoes) {
   // Each of the 12 sums begins at its number, and x/2 + 1/2 goes to 1.
   EXPECT_EQ(none.last_value, static_cast<float>(vector * 66));
   EXPECT_EQ(many.last_value, static_cast<float>(vector * 12));
+}
+
+TEST(CpuPeak, CountsBf16ProductsWhereAnInstructionDoesThem) {
+  const FmaRun fp32 = run_multiply_adds(1000), bf16 = run_bf16_multiply_adds(1000);
+  EXPECT_EQ(bf16.flops, cpu_has_bf16_instruction() ? 2 * fp32.flops : 0);
+  const auto vector = static_cast<int>(fp32.flops) / (2 * 12 * 16 * 1000);
+  EXPECT_EQ(bf16.last_value, cpu_has_bf16_instruction() ? static_cast<float>(vector * 66) : 0);
 }
 
 }  // namespace

@@ -82,8 +82,9 @@ struct Shape {
 const Shape kShapes[] = {{1, 1, 1, 1},   {2, 13, 3, 5},  {4, 64, 2, 8},
                          {3, 64, 2, 12}, {2, 67, 4, 16}, {4, 64, 4, 24}};
 
-std::vector<FloatArray> run_tasks(int lanes, int tasks, const Shape& shape, bool shifted) {
-  const auto device = make_cpu_device(lanes);
+std::vector<FloatArray> run_tasks(Precision precision, int lanes, int tasks, const Shape& shape,
+                                  bool shifted) {
+  const auto device = make_cpu_device(lanes, precision);
   std::vector<FloatArray> results(static_cast<std::size_t>(tasks));
   device->for_each_task(tasks, [&](Lane& lane, int task) {
     const std::size_t shift = shifted ? 3 * static_cast<std::size_t>(task) : 0;
@@ -95,26 +96,31 @@ std::vector<FloatArray> run_tasks(int lanes, int tasks, const Shape& shape, bool
   return results;
 }
 
-TEST(Determinism, TheSameBitsOnEveryLaneForAnyNumberOfLanes) {
+class Determinism : public testing::TestWithParam<Precision> {};
+
+TEST_P(Determinism, TheSameBitsOnEveryLaneForAnyNumberOfLanes) {
   for (const Shape& shape : kShapes) {
-    const FloatArray expected = run_tasks(1, 1, shape, false)[0];
+    const FloatArray expected = run_tasks(GetParam(), 1, 1, shape, false)[0];
     for (const int lanes : {1, 2, 3}) {
-      for (const FloatArray& result : run_tasks(lanes, 4, shape, false)) {
+      for (const FloatArray& result : run_tasks(GetParam(), lanes, 4, shape, false)) {
         EXPECT_TRUE(same_bits(result, expected)) << "T=" << shape.T << " D=" << shape.D << " lanes=" << lanes;
       }
     }
   }
 }
 
-TEST(Determinism, TheSameBitsWhereverOperandsLie) {
+TEST_P(Determinism, TheSameBitsWhereverOperandsLie) {
   for (const Shape& shape : kShapes) {
-    const std::vector<FloatArray> results = run_tasks(1, 6, shape, true);
+    const std::vector<FloatArray> results = run_tasks(GetParam(), 1, 6, shape, true);
     for (std::size_t shift = 1; shift < results.size(); ++shift) {
       EXPECT_TRUE(same_bits(results[shift], results[0]))
           << "T=" << shape.T << " D=" << shape.D << " shift=" << 3 * shift;
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Precisions, Determinism, testing::Values(Precision::fp32, Precision::bf16),
+                         [](const auto& instance) { return name_of(instance.param); });
 
 }  // namespace
 }  // namespace minichilla::determinism_test

@@ -1,5 +1,7 @@
 #include "kernels/cpu/gemm.h"
 
+#include <bit>
+#include <cmath>
 #include <limits>
 
 #include "kernels/cpu/simd_target.h"
@@ -12,6 +14,8 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 class Gemm : public EveryTarget {
  protected:
+  void expect_agreement_with_plain_loops(Precision precision);
+
   FloatArray workspace_ = FloatArray(kGemmWorkspace, kNaN);
 };
 
@@ -37,8 +41,8 @@ void add_product(bool turn_a, bool turn_b, int m, int n, int k, const std::vecto
 
 /// Shapes on both sides of every limit (k of 256, m of 96, n of 64, 128 and 1024), prime and tiny ones; rows
 /// are longer than needed, and what lies between them is NaN in the operands and must stay as it is in the
-/// result.
-TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
+/// result. With bf16 the loops multiply rounded operands.
+void Gemm::expect_agreement_with_plain_loops(Precision precision) {
   struct Shape {
     int m, n, k;
   };
@@ -66,6 +70,8 @@ TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
       for (std::size_t i = 0; i < b.size(); ++i) {
         if (static_cast<int>(i) % ldb >= b_columns) b[i] = kNaN;
       }
+      const FloatArray a_read = precision == Precision::bf16 ? rounded_to_bf16(a) : a,
+                       b_read = precision == Precision::bf16 ? rounded_to_bf16(b) : b;
       const FloatArray before = random_array(static_cast<std::size_t>(m * ldc), 3);
       FloatArray actual = before, naive = before;
       if (!add) {
@@ -74,9 +80,10 @@ TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
         }
       }
       DoubleArray exact = widen(naive);
-      add_product(turn_a, turn_b, m, n, k, a, lda, b, ldb, naive, ldc);
-      add_product(turn_a, turn_b, m, n, k, widen(a), lda, widen(b), ldb, exact, ldc);
-      gemm({turn_a ? Transpose::yes : Transpose::no, turn_b ? Transpose::yes : Transpose::no, size(m),
+      add_product(turn_a, turn_b, m, n, k, a_read, lda, b_read, ldb, naive, ldc);
+      add_product(turn_a, turn_b, m, n, k, widen(a_read), lda, widen(b_read), ldb, exact, ldc);
+      gemm(precision,
+           {turn_a ? Transpose::yes : Transpose::no, turn_b ? Transpose::yes : Transpose::no, size(m),
             size(n), size(k), a.data(), size(lda), b.data(), size(ldb), add ? Output::add : Output::replace,
             actual.data(), size(ldc)},
            workspace_.data());
@@ -85,6 +92,47 @@ TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
         if (static_cast<int>(i) % ldc >= n) {
           ASSERT_EQ(actual[i], before[i]) << i;
         }
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
+  expect_agreement_with_plain_loops(Precision::fp32);
+}
+
+TEST_P(Gemm, InBf16AgreesWithPlainLoopsOverRoundedOperands) {
+  expect_agreement_with_plain_loops(Precision::bf16);
+}
+
+/// Halfway between two bf16 numbers, beside it, the largest fp32 number, and what is no number.
+TEST_P(Gemm, RoundsToBf16ToNearestWithTiesToEven) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  FloatArray values;
+  for (const std::uint32_t bits : {0x3f808000U, 0x3f818000U, 0x3f808001U, 0x3f807fffU, 0xbf818000U,
+                                   0x7f7f7fffU, 0x7f7fffffU, 0x00800000U, 0x00818000U, 0U}) {
+    values.push_back(std::bit_cast<float>(bits));
+  }
+  const FloatArray expected = rounded_to_bf16(values);
+  EXPECT_EQ(expected[6], kInfinity);
+  values.insert(values.end(), {kInfinity, -kInfinity});
+  for (const std::uint32_t bits : {0x7f800001U, 0x7fffffffU, 0xffffffffU}) {
+    values.push_back(std::bit_cast<float>(bits));
+  }
+  const FloatArray one(1, 1.0f);
+  for (const bool left : {true, false}) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const float *const a = left ? &values[i] : one.data(), *const b = left ? one.data() : &values[i];
+      float c = 7;
+      gemm(Precision::bf16, {Transpose::no, Transpose::no, 1, 1, 1, a, 1, b, 1, Output::replace, &c, 1},
+           workspace_.data());
+      SCOPED_TRACE(testing::Message() << i << (left ? " left" : " right"));
+      if (i < expected.size()) {
+        EXPECT_EQ(c, expected[i]);
+      } else if (i < expected.size() + 2) {
+        EXPECT_EQ(c, values[i]);
+      } else {
+        EXPECT_TRUE(std::isnan(c)) << c;
       }
     }
   }
@@ -100,9 +148,12 @@ TEST_P(Gemm, HandsOnEachBlockWhenItIsComplete) {
       for (std::size_t j = block.column; j < block.column + block.columns; ++j) c[i * n + j] *= -1;
     }
   };
-  gemm({Transpose::no, Transpose::no, m, n, k, a.data(), k, b.data(), n, Output::replace, c.data(), n},
-       workspace_.data(), BlockDone(negate));
-  EXPECT_EQ(c, FloatArray(m * n, -150.0f));
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    gemm(precision,
+         {Transpose::no, Transpose::no, m, n, k, a.data(), k, b.data(), n, Output::replace, c.data(), n},
+         workspace_.data(), BlockDone(negate));
+    EXPECT_EQ(c, FloatArray(m * n, -150.0f)) << name_of(precision);
+  }
 }
 
 MINICHILLA_ON_EVERY_TARGET(Gemm);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -33,6 +34,17 @@ inline std::vector<std::int32_t> random_tokens(std::size_t size, int V, unsigned
 
 inline DoubleArray widen(const FloatArray& values) {
   return DoubleArray(values.begin(), values.end());
+}
+
+/// To the nearest bf16, ties to even; for finite values.
+inline float rounded_to_bf16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  return std::bit_cast<float>((bits + 0x7fffU + (bits >> 16 & 1U)) & 0xffff0000U);
+}
+
+inline FloatArray rounded_to_bf16(FloatArray values) {
+  for (float& value : values) value = rounded_to_bf16(value);
+  return values;
 }
 
 /// The largest |actual − reference|; NaN when there is one that is not the reference's.

@@ -236,8 +236,8 @@ TEST(BenchCommand, RefusesInOneLine) {
   EXPECT_THAT(refusal({"--shapes", "S,XL"}),
               HasSubstr("--shapes: found 'XL', expected one of S, M, L, 124M"));
   EXPECT_THAT(refusal({"--precision", "fp8"}), HasSubstr("--precision: found 'fp8', expected one of fp32"));
-  EXPECT_EQ(refusal({"--device", "cpu", "--precision", "bf16"}),
-            "--precision: found bf16, expected fp32 on the CPU");
+  EXPECT_EQ(refusal({"--device", "cpu", "--precision", "tf32"}),
+            "--precision: found tf32, expected fp32 or bf16 on the CPU");
   EXPECT_THAT(refusal({"--device", "gpu"}), HasSubstr("--device: found 'gpu', expected auto, cpu, cuda"));
   EXPECT_THROW(run_bench_command({"--seconds", "0"}), UsageError);
   EXPECT_THROW(run_bench_command({"--threads", "-1"}), UsageError);

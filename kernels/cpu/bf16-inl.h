@@ -1,0 +1,133 @@
+// Products of bf16 numbers summed in fp32. Two numbers that are multiplied one after the other lie in one
+// 32-bit element, the first in its lower half, as the dot-product instructions of processors want them;
+// vectors of such pairs are passed on as Floats, whose values mean nothing. Compiled once per instruction-set
+// path.
+#if defined(MINICHILLA_KERNELS_CPU_BF16_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef MINICHILLA_KERNELS_CPU_BF16_INL_H_
+#undef MINICHILLA_KERNELS_CPU_BF16_INL_H_
+#else
+#define MINICHILLA_KERNELS_CPU_BF16_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+
+#include "kernels/cpu/gemm_packing-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace minichilla::HWY_NAMESPACE {
+
+using WordTag = hn::RebindToUnsigned<FloatTag>;
+using Words = hn::Vec<WordTag>;
+constexpr WordTag kWord{};
+
+/// The upper half of each word is x rounded to bf16, to nearest with ties to even; NaN stays NaN. The lower
+/// half means nothing.
+HWY_INLINE Words rounded_to_bf16(Floats x) {
+  const Words bits = hn::BitCast(kWord, x);
+  const Words odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(kWord, 1));
+  const Words rounded = hn::Add(bits, hn::Add(odd, hn::Set(kWord, 0x7fff)));
+  // Rounding could carry NaN's bits over into another number.
+  const Words quiet = hn::Or(bits, hn::Set(kWord, 0x400000));
+  return hn::IfThenElse(hn::RebindMask(kWord, hn::IsNaN(x)), quiet, rounded);
+}
+
+HWY_INLINE Floats bf16_pairs(Floats first, Floats second) {
+  const Words low = hn::ShiftRight<16>(rounded_to_bf16(first));
+  const Words high = hn::And(rounded_to_bf16(second), hn::Set(kWord, 0xffff0000));
+  return hn::BitCast(kFloat, hn::Or(low, high));
+}
+
+/// Pairs multiplied by fp32 arithmetic, in which products of bf16 numbers are exact.
+struct Bf16Factors {
+  static HWY_INLINE Floats first(Floats pairs) {
+    return hn::BitCast(kFloat, hn::ShiftLeft<16>(hn::BitCast(kWord, pairs)));
+  }
+  static HWY_INLINE Floats second(Floats pairs) {
+    return hn::And(pairs, hn::BitCast(kFloat, hn::Set(kWord, 0xffff0000)));
+  }
+  /// sum + the first numbers' product, + the second's
+  static HWY_INLINE Floats add_product(Floats a, Floats b, Floats sum) {
+    return hn::MulAdd(second(a), second(b), hn::MulAdd(first(a), first(b), sum));
+  }
+};
+
+#if MINICHILLA_AVX512_BF16
+/// Pairs multiplied by AVX512_BF16's instruction, which Highway 1.0 does not know. Only where
+/// has_bf16_instruction().
+struct Bf16InstructionFactors {
+  static HWY_INLINE Floats add_product(Floats a, Floats b, Floats sum) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+    return sum;
+  }
+};
+#endif
+
+/// Floats from row to row of packed pairs of a: rows a power of two apart would compete for cache sets.
+constexpr std::size_t kPairsRow = kGemmDepth / 2 + 16;
+
+/// packed (rows, kPairsRow) = pairs of neighbours in each row of a (rows, depth), zero after the last.
+HWY_INLINE void pack_pairs_of_columns(std::size_t rows, std::size_t depth, const float* a, std::size_t lda,
+                                      float* packed) {
+  constexpr std::size_t kStep = 2 * kLanes;
+  const auto pack = [](const float* from, float* to) HWY_ATTR {
+#if HWY_TARGET == HWY_SCALAR
+    const Floats even = hn::LoadU(kFloat, from), odd = hn::LoadU(kFloat, from + 1);
+#else
+    Floats even, odd;
+    hn::LoadInterleaved2(kFloat, from, even, odd);
+#endif
+    hn::StoreU(bf16_pairs(even, odd), kFloat, to);
+  };
+  for (std::size_t i = 0; i < rows; ++i, a += lda, packed += kPairsRow) {
+    std::size_t p = 0;
+    for (; p + kStep <= depth; p += kStep) pack(a + p, packed + p / 2);
+    if (p < depth) {
+      float rest[kStep] = {};
+      std::copy(a + p, a + depth, rest);
+      pack(rest, packed + p / 2);
+    }
+  }
+}
+
+/// packed[p·packed_row + c] = the pair of a[2p·lda + c] and a[(2p + 1)·lda + c], or of the former and zero
+/// where `depth` ends, for each column c of a (depth, columns) in whole vectors: those that do not exist are
+/// zero.
+HWY_INLINE void pack_pairs_of_rows(std::size_t depth, std::size_t columns, const float* a, std::size_t lda,
+                                   float* packed, std::size_t packed_row) {
+  for (std::size_t p = 0; p < depth; p += 2, a += 2 * lda, packed += packed_row) {
+    const bool both = p + 1 < depth;
+    for_each_vector(columns, [&](auto access, std::size_t c) HWY_ATTR {
+      const Floats second = both ? access.load(a + lda + c) : hn::Zero(kFloat);
+      hn::StoreU(bf16_pairs(access.load(a + c), second), kFloat, packed + c);
+    });
+  }
+}
+
+/// As pack_right, in pairs of rows; `scratch` has room for (depth, kTileColumns).
+HWY_INLINE void pack_right_pairs(const Product& product, std::size_t column, std::size_t columns,
+                                 std::size_t first, std::size_t depth, float* packed, float* scratch) {
+  const std::size_t pairs = (depth + 1) / 2;
+  if (product.transpose_b == Transpose::no) {
+    const float* const b = product.b + first * product.ldb + column;
+    for (std::size_t p = 0; p < depth; p += 2) {
+      for (std::size_t j = 0; j < columns; j += kTileColumns) {
+        pack_pairs_of_rows(std::min<std::size_t>(2, depth - p), std::min(kTileColumns, columns - j),
+                           b + p * product.ldb + j, product.ldb, packed + j * pairs + p / 2 * kTileColumns,
+                           kTileColumns);
+      }
+    }
+    return;
+  }
+  for (std::size_t j = 0; j < columns; j += kTileColumns, packed += kTileColumns * pairs) {
+    const std::size_t width = std::min(kTileColumns, columns - j);
+    transpose(width, depth, product.b + (column + j) * product.ldb + first, product.ldb, 1.0f, scratch,
+              kTileColumns);
+    pack_pairs_of_rows(depth, width, scratch, kTileColumns, packed, kTileColumns);
+  }
+}
+
+}  // namespace minichilla::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
