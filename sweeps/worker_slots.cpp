@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <compare>
 #include <cstddef>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -19,12 +21,6 @@
 namespace minichilla {
 namespace {
 
-std::string siblings_of(int core) {
-  std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(core) + "/topology/thread_siblings_list");
-  std::string text;
-  return std::getline(file, text) ? text : std::to_string(core);
-}
-
 std::optional<int> whole_number(std::string_view text) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -32,20 +28,62 @@ std::optional<int> whole_number(std::string_view text) {
   return number;
 }
 
+std::string first_line(const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  std::string text;
+  std::getline(stream, text);
+  return text;
+}
+
+/// The memory node that each core belongs to; cores of which the system says nothing are not there.
+std::map<int, int> nodes_of_cores(const std::filesystem::path& system) {
+  std::map<int, int> nodes;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(system / "node", none)) {
+    const std::string name = entry.path().filename();
+    const std::optional<int> node = name.starts_with("node") ? whole_number(name.substr(4)) : std::nullopt;
+    const std::string cores = node ? first_line(entry.path() / "cpulist") : "";
+    if (cores.empty()) continue;  // memory without cores
+    for (const int core : parse_numbers(cores, "cpulist")) nodes[core] = *node;
+  }
+  return nodes;
+}
+
 }  // namespace
+
+std::vector<int> spread_over_machine(const std::vector<int>& cores, const std::filesystem::path& system) {
+  struct Place {
+    bool sibling;            // of a core that comes before it
+    int turn, node, number;  // turn: how many of its node and kind come before it
+    auto operator<=>(const Place&) const = default;
+  };
+  const std::map<int, int> nodes = nodes_of_cores(system);
+  std::map<std::pair<bool, int>, int> turns;
+  std::set<std::string> physical;
+  std::vector<Place> places;
+  for (const int core : cores) {
+    const std::string siblings =
+        first_line(system / "cpu" / ("cpu" + std::to_string(core)) / "topology" / "thread_siblings_list");
+    const bool sibling = !physical.insert(siblings.empty() ? std::to_string(core) : siblings).second;
+    const auto found = nodes.find(core);
+    const int node = found == nodes.end() ? 0 : found->second;
+    places.push_back({sibling, turns[{sibling, node}]++, node, core});
+  }
+  std::ranges::sort(places);
+  std::vector<int> spread;
+  for (const Place& place : places) spread.push_back(place.number);
+  return spread;
+}
 
 std::vector<int> allowed_cores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return {};
-  std::vector<int> first, others;
-  std::set<std::string> physical;
+  std::vector<int> cores;
   for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (!CPU_ISSET(core, &allowed)) continue;
-    (physical.insert(siblings_of(core)).second ? first : others).push_back(core);
+    if (CPU_ISSET(core, &allowed)) cores.push_back(core);
   }
-  first.insert(first.end(), others.begin(), others.end());
-  return first;
+  return spread_over_machine(cores);
 }
 
 /// A socket's name in the abstract namespace belongs to one process of the machine and ends with it: no

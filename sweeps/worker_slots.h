@@ -8,7 +8,13 @@
 
 namespace minichilla {
 
-/// The cores that this process may use, one hardware thread of each physical core first.
+/// `cores` in the order in which workers should get them: one hardware thread of each physical core before
+/// the others, and memory nodes in turn, so that few workers have all of the machine's caches and memory.
+/// `system` is Linux's description of the machine; of what it does not say, cores are physical, of one node.
+std::vector<int> spread_over_machine(const std::vector<int>& cores,
+                                     const std::filesystem::path& system = "/sys/devices/system");
+
+/// The cores that this process may use, so spread. Memory that a worker touches comes from its core's node.
 std::vector<int> allowed_cores();
 
 /// A core for the sole use of one worker among all minichilla processes of this machine, while it exists.

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "kernels/error.h"
 #include "sweeps/disk_space.h"
 #include "sweeps/machine.h"
@@ -38,6 +40,30 @@ TEST(WorkerSlots, ACoreIsClaimedOnce) {
 
 TEST(WorkerSlots, AllowedCoresAreThoseOfTheAffinityMask) {
   EXPECT_GE(static_cast<int>(allowed_cores().size()), usable_cores());
+}
+
+/// Two nodes of two physical cores with two hardware threads each, numbered as Linux does: 0-3, then
+/// siblings.
+TEST(WorkerSlots, FewWorkersGetWholeCoresOfAllNodes) {
+  const TemporaryFolder folder;
+  const auto write = [&](const std::string& file, const std::string& text) {
+    std::filesystem::create_directories((folder / file).parent_path());
+    std::ofstream(folder / file) << text << "\n";
+  };
+  EXPECT_THAT(spread_over_machine({0, 2, 1}, folder.path()), ElementsAre(0, 2, 1)) << "nothing is known";
+  for (int core = 0; core < 8; ++core) {
+    write("cpu/cpu" + std::to_string(core) + "/topology/thread_siblings_list",
+          std::to_string(core % 4) + "," + std::to_string(core % 4 + 4));
+  }
+  EXPECT_THAT(spread_over_machine({0, 1, 2, 3, 4, 5, 6, 7}, folder.path()),
+              ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  write("node/node0/cpulist", "0-1,4-5");
+  write("node/node1/cpulist", "2-3,6-7");
+  write("node/node2/cpulist", "");
+  EXPECT_THAT(spread_over_machine({0, 1, 2, 3, 4, 5, 6, 7}, folder.path()),
+              ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
+  EXPECT_THAT(spread_over_machine({1, 4, 5, 6}, folder.path()), ElementsAre(1, 6, 4, 5))
+      << "of those allowed";
 }
 
 TEST(DiskSpace, IsAskedFor) {
