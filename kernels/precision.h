@@ -9,7 +9,8 @@ namespace minichilla {
 enum class Precision {
   fp32,  ///< all else too
   tf32,  ///< matrix products round their inputs to 10 bits of mantissa: NVIDIA's TensorFloat-32
-  bf16,  ///< activations, their gradients, and weights as matrix products read them
+  bf16,  ///< a GPU: activations, their gradients, and weights as matrix products read them; the CPU: what
+         ///< linear layers and the classifier multiply
 };
 
 inline std::string name_of(Precision precision) {
