@@ -125,7 +125,8 @@ class Device {
 /// is not for it.
 std::unique_ptr<Device> make_cpu_device(int lanes, Precision precision = Precision::fp32);
 
-/// Whether this processor multiplies bf16 numbers faster than fp32 numbers, by an instruction.
+/// Whether the kernels multiply bf16 numbers by an instruction on this processor, twice as many at a time as
+/// fp32 numbers, and not by fp32 arithmetic.
 bool cpu_has_bf16_instruction();
 
 }  // namespace minichilla

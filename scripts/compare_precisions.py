@@ -47,7 +47,17 @@ def main(arguments):
         print(__doc__.strip())
         return 0
     corpus = pathlib.Path(arguments[0] if arguments else ROOT / "corpora/english").absolute()
-    seeds = int(arguments[1]) if len(arguments) > 1 else 4
+    wanted = arguments[1] if len(arguments) > 1 else "4"
+    problem = ("" if wanted.isascii() and wanted.isdigit() and int(wanted) >= 2
+               else f"SEEDS: found {wanted!r}, expected a number of at least 2")
+    if not corpus.is_dir():
+        problem = f"found no folder {corpus}, expected a corpus of minichilla data prepare"
+    if not os.access(PROGRAM, os.X_OK):
+        problem = f"found no program {PROGRAM}, expected a built minichilla"
+    if problem:
+        print(f"compare_precisions.py: {problem}", file=sys.stderr)
+        return 2
+    seeds = int(wanted)
     with tempfile.TemporaryDirectory(prefix="minichilla-precisions-") as name:
         fp32, bf16 = (losses(pathlib.Path(name), corpus, precision, seeds) for precision in ("fp32", "bf16"))
     print("| size | fp32: mean, deviation of seeds | bf16 | difference of means | its standard error |")

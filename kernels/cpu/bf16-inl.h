@@ -54,7 +54,7 @@ struct Bf16Factors {
 
 #if MINICHILLA_AVX512_BF16
 /// Pairs multiplied by AVX512_BF16's instruction, which Highway 1.0 does not know. Only where
-/// has_bf16_instruction().
+/// cpu_has_bf16_instruction().
 struct Bf16InstructionFactors {
   static HWY_INLINE Floats add_product(Floats a, Floats b, Floats sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));

@@ -156,7 +156,7 @@ std::string CpuDevice::numerics() const {
   const std::string compiler = "GCC " __VERSION__;
 #endif
   const std::string bf16 = precision_ != Precision::bf16 ? ""
-                           : has_bf16_instruction()      ? ", bf16 dot products"
+                           : cpu_has_bf16_instruction()  ? ", bf16 dot products"
                                                          : ", bf16 by fp32 arithmetic";
   return "cpu, " + simd_target_name() + bf16 + ", " + compiler;
 }
@@ -165,10 +165,6 @@ std::string CpuDevice::numerics() const {
 
 std::unique_ptr<Device> make_cpu_device(int lanes, Precision precision) {
   return std::make_unique<CpuDevice>(lanes, precision);
-}
-
-bool cpu_has_bf16_instruction() {
-  return has_bf16_instruction();
 }
 
 }  // namespace minichilla

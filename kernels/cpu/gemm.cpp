@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "kernels/cpu/simd_target.h"
+#include "kernels/device.h"
 // Highway's order: what is compiled once per target follows foreach_target.h.
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "kernels/cpu/bf16-inl.h"
@@ -146,7 +147,7 @@ void multiply_float32(const Product& product, float* workspace, const BlockDone&
 
 void multiply_bf16(const Product& product, float* workspace, const BlockDone& done) {
 #if MINICHILLA_AVX512_BF16
-  if (has_bf16_instruction()) {
+  if (cpu_has_bf16_instruction()) {
     multiply<Bf16Operands<Bf16InstructionFactors>>(product, workspace, done);
     return;
   }

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/simd_target.h"
 #include "kernels/cpu_peak.h"
+#include "kernels/device.h"
 // Highway's order: what is compiled once per target follows foreach_target.h.
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "kernels/cpu/bf16-inl.h"
@@ -43,7 +44,7 @@ FmaRun bf16_multiply_adds([[maybe_unused]] std::int64_t rounds) {
 #if MINICHILLA_AVX512_BF16
   // Their sums stay what they are.
   const Floats pairs = bf16_pairs(splat(0.5f), splat(-0.5f)), ones = bf16_pairs(splat(1.0f), splat(1.0f));
-  if (has_bf16_instruction()) {
+  if (cpu_has_bf16_instruction()) {
     return repeated<4>(
         rounds, [&](Floats sum) HWY_ATTR { return Bf16InstructionFactors::add_product(pairs, ones, sum); });
   }

@@ -5,6 +5,7 @@
 // Highway's order: what is compiled once per target follows foreach_target.h.
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "kernels/device.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
@@ -34,7 +35,7 @@ std::string simd_target_name() {
   return HWY_DYNAMIC_DISPATCH(name_of_target)();
 }
 
-bool has_bf16_instruction() {
+bool cpu_has_bf16_instruction() {
   return HWY_DYNAMIC_DISPATCH(target_has_bf16_instruction)();
 }
 

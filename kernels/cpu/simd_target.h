@@ -20,8 +20,4 @@ namespace minichilla {
 /// Highway's name of the path that this machine takes, for instance "AVX2".
 std::string simd_target_name();
 
-/// Whether that path multiplies bf16 numbers by an instruction, twice as many at a time as fp32 numbers, and
-/// not by fp32 arithmetic.
-bool has_bf16_instruction();
-
 }  // namespace minichilla
