@@ -96,6 +96,11 @@ bool SlurmJob::living() const {
   return !kEnded.contains(state);
 }
 
+bool SlurmJob::launch_failed() const {
+  // Later versions write "launch_failed_requeued_held".
+  return pending() && (reason.starts_with("launch failed") || reason.starts_with("launch_failed"));
+}
+
 double parse_slurm_time(const std::string& text) {
   double days = 0, seconds = 0;
   std::string rest = text;
@@ -210,6 +215,15 @@ std::string slurm_submit(const std::vector<std::string>& options, const fs::path
     throw InputError("sbatch: found " + quote(result.output) + ", expected a job id");
   }
   return id;
+}
+
+void slurm_release(const std::vector<std::string>& jobs) {
+  if (jobs.empty()) return;
+  const ToolResult result = ask("scontrol", {"release", joined(jobs)});
+  if (result.status != 0 && result.errors.find("Invalid job id") == std::string::npos &&
+      result.errors.find("no longer pending") == std::string::npos) {
+    refuse("scontrol", result);
+  }
 }
 
 void slurm_cancel(const std::vector<std::string>& jobs) {

@@ -22,6 +22,9 @@ struct SlurmJob {
   /// Waits, runs, or is about to.
   bool living() const;
   bool pending() const { return state == "PENDING"; }
+  /// SLURM could not start it where it wanted to, and holds it until it is released: so after a crash of
+  /// slurmctld, which starts again what it had forgotten of.
+  bool launch_failed() const;
 };
 
 /// What scontrol adds.
@@ -57,12 +60,15 @@ std::vector<SlurmJob> slurm_jobs(const std::vector<std::string>& names);
 std::map<std::string, SlurmDetail> slurm_details(const std::string& job);
 /// States of jobs and tasks of arrays by sacct, by job id; empty when there is no sacct or accounting is off.
 std::map<std::string, std::string> slurm_accounted_states(const std::vector<std::string>& jobs);
-/// Seconds that a running job or task ("12_3") has left; not-a-number when it has no limit or squeue cannot tell.
+/// Seconds that a running job or task ("12_3") has left; not-a-number when it has no limit or squeue cannot
+/// tell.
 double slurm_time_left(const std::string& job);
 /// The most tasks that an array may have.
 int slurm_max_array_size();
 /// Job id of what `sbatch --parsable OPTIONS… SCRIPT` submitted.
 std::string slurm_submit(const std::vector<std::string>& options, const std::filesystem::path& script);
+/// Jobs or tasks that are held, as in SlurmJob::id. Those that are not held any more are no error.
+void slurm_release(const std::vector<std::string>& jobs);
 /// Jobs, arrays or tasks, as in SlurmJob::id. Those that have ended meanwhile are no error.
 void slurm_cancel(const std::vector<std::string>& jobs);
 

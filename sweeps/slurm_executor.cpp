@@ -202,6 +202,16 @@ bool needs_no_replacement(const SubmitRequest& request) {
          !(detail->second.preempted || detail->second.timed_out);
 }
 
+/// A held worker would keep the job that follows the workers up from starting for ever.
+std::vector<std::string> release_failed_launches(const std::vector<SlurmJob>& workers) {
+  std::vector<std::string> held;
+  for (const SlurmJob& job : workers) {
+    if (job.launch_failed()) held.push_back(job.id);
+  }
+  slurm_release(held);
+  return held;
+}
+
 Submission submit_in_turn(const SubmitRequest& request) {
   Submission submission;
   if (request.kind == SubmitRequest::Kind::replace) {
@@ -213,6 +223,7 @@ Submission submit_in_turn(const SubmitRequest& request) {
   }
   Situation situation = look(request.sweep);
   situation.name = slurm_job_name(request.sweep);
+  submission.released = release_failed_launches(situation.jobs.workers);
   submission.runs = situation.runs;
   submission.to_do = situation.to_do();
   submission.note = reason_against(request, situation);
@@ -279,6 +290,11 @@ Submission submit_sweep(const SubmitRequest& request) {
   check_options(request.options);
   read_plan(request.sweep);  // without a sweep or SLURM nothing is created
   require_slurm();
+  if (request.kind == SubmitRequest::Kind::release) {
+    Submission submission;
+    submission.released = release_failed_launches(sweep_jobs(request.sweep).workers);
+    return submission;
+  }
   create_synced_folders(slurm_folder(request.sweep));
   const std::unique_ptr<Attempt> turn = take_turn(request.sweep);
   try {

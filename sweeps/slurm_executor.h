@@ -37,6 +37,7 @@ struct SubmitRequest {
   enum class Kind {
     top_up,   ///< by a person
     replace,  ///< by a worker's script that SLURM killed, unless its job runs again
+    release,  ///< by a worker's script that ends: only `released`, submits nothing
     go_on     ///< by the job that follows the workers up
   };
   Kind kind = Kind::top_up;
@@ -50,13 +51,14 @@ struct SubmitRequest {
 struct Submission {
   int runs = 0, to_do = 0;  ///< to do: neither done nor diverged
   int wanted = 0, living = 0;
-  std::vector<WorkerArray> arrays;  ///< that were submitted
-  std::string report_job;           ///< that was submitted
-  std::string note;                 ///< why nothing was; one line
+  std::vector<std::string> released;  ///< workers whose launch had failed, for SLURM to try again
+  std::vector<WorkerArray> arrays;    ///< that were submitted
+  std::string report_job;             ///< that was submitted
+  std::string note;                   ///< why nothing was; one line
 };
 
-/// Submits what is missing; one process at a time (others wait). InputError for what SLURM refuses and for
-/// options that cannot work; SlurmUnreachable.
+/// Submits what is missing, and releases what SLURM holds since it could not start it; one process at a time
+/// (others wait). InputError for what SLURM refuses and for options that cannot work; SlurmUnreachable.
 Submission submit_sweep(const SubmitRequest& request);
 
 /// What submit_sweep would submit: the script and the calls of sbatch. Changes nothing; works without SLURM.

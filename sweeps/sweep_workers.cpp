@@ -67,6 +67,7 @@ SweepWorker worker_of(const SlurmJob& job, const JobsView& view, Owners& owners)
   worker.left_s = job.left_s;
   if (worker.state == "lost") worker.note = job.state;
   if (job.pending() && job.reason != "None") worker.note = job.reason;
+  if (job.launch_failed()) worker.note += "; `sweep submit` releases it";
   const auto run = owners.of_job.find(job.job_id);
   if (run == owners.of_job.end()) return worker;
   if (job.living()) {

@@ -22,7 +22,7 @@ struct SubmitOptions {
   SlurmOptions given;
   /// Copies what was given on the command line over what the sweep's folder has.
   std::vector<std::function<void(SlurmOptions&)>> overrides;
-  bool dry_run = false, go_on = false, ended = false, no_report = false;
+  bool dry_run = false, go_on = false, release = false, ended = false, no_report = false;
 };
 
 SubmitRequest request_of(const SubmitOptions& options) {
@@ -40,6 +40,8 @@ SubmitRequest request_of(const SubmitOptions& options) {
     request.kind = SubmitRequest::Kind::replace;
     request.job = options.replace;
     request.ended = options.ended;
+  } else if (options.release) {
+    request.kind = SubmitRequest::Kind::release;
   } else if (options.go_on) {
     request.kind = SubmitRequest::Kind::go_on;
     request.job = environment("SLURM_JOB_ID");
@@ -47,9 +49,16 @@ SubmitRequest request_of(const SubmitOptions& options) {
   return request;
 }
 
+/// "" when no worker was released.
+std::string released_text(const Submission& submission) {
+  std::string text;
+  for (const std::string& job : submission.released) text += (text.empty() ? "" : ", ") + job;
+  return text.empty() ? text : "released, as their launch had failed: " + text + "\n";
+}
+
 std::string submission_text(const std::string& sweep, const Submission& submission) {
-  std::string text =
-      sweep + ": " + std::to_string(submission.to_do) + " of " + counted(submission.runs, "run") + " to do; ";
+  std::string text = released_text(submission) + sweep + ": " + std::to_string(submission.to_do) + " of " +
+                     counted(submission.runs, "run") + " to do; ";
   if (!submission.note.empty()) return text + "nothing submitted: " + submission.note + "\n";
   text += counted(submission.wanted, "worker") + " wanted, " + std::to_string(submission.living) +
           " queued or running\n";
@@ -70,8 +79,13 @@ nlohmann::ordered_json submission_json(const Submission& submission) {
   for (const WorkerArray& array : submission.arrays) {
     arrays.push_back({{"job_id", array.job_id}, {"tasks", array.tasks}, {"throttle", array.throttle}});
   }
-  return {{"runs", submission.runs},     {"to_do", submission.to_do}, {"wanted", submission.wanted},
-          {"living", submission.living}, {"arrays", arrays},          {"report_job", submission.report_job},
+  return {{"runs", submission.runs},
+          {"to_do", submission.to_do},
+          {"wanted", submission.wanted},
+          {"living", submission.living},
+          {"released", submission.released},
+          {"arrays", arrays},
+          {"report_job", submission.report_job},
           {"note", submission.note}};
 }
 
@@ -96,6 +110,10 @@ void submit_command(const SubmitOptions& options, CommandContext& context) {
     return;
   }
   const Submission submission = submit_patiently(request);
+  if (options.release) {
+    std::cout << released_text(submission) << std::flush;
+    return;
+  }
   write_json(options.json, submission_json(submission));
   if (options.json != "-") std::cout << submission_text(options.sweep, submission) << std::flush;
   if (!options.go_on || submission.to_do == 0) return;
@@ -182,6 +200,7 @@ void add_submit(CLI::App& sweep, CommandContext& context) {
   command->add_option("--replace", options->replace)->group("");
   command->add_flag("--ended", options->ended)->group("");
   command->add_flag("--continue", options->go_on)->group("");
+  command->add_flag("--release", options->release)->group("");
   command->footer(
       "Options are remembered in SWEEP/slurm/submit.yaml. The same command again submits what is missing of "
       "the "

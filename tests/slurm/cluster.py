@@ -158,11 +158,23 @@ class Cluster:
             raise AssertionError(f"{command}: status {done.returncode}: {done.stderr}")
         return done.stdout
 
+    def controller_answers(self):
+        return "is UP" in self.run("scontrol", "-o", "ping", check=False)
+
     def ready(self):
-        if "is UP" not in self.run("scontrol", "-o", "ping", check=False):
+        if not self.controller_answers():
             return False
         states = self.run("sinfo", "-h", "-N", "-o", "%N %t", check=False).splitlines()
         return len({line for line in states if line.split()[1] in ("idle", "mix", "alloc")}) >= len(self.nodes)
+
+    def situation(self):
+        """What somebody wants to see who asks why a test failed: ended daemons, nodes, jobs, the logs' ends."""
+        ended = [f"{name} ended with status {process.poll()}" for name, process in self.processes.items()
+                 if process.poll() is not None]
+        said = [self.run(*command, check=False) for command in (["sinfo", "-N", "-l"], ["sinfo", "-R"], ["squeue", "-l"])]
+        logs = [f"{path.name}:\n" + "\n".join(path.read_text(errors="replace").splitlines()[-25:])
+                for path in sorted(self.folder.glob("*.log"))]
+        return "\n".join(ended + said + logs)
 
     def job(self, job):
         """The fields of `scontrol show job` of one job, by name; empty when the controller is away."""

@@ -150,6 +150,13 @@ class SlurmSweep(unittest.TestCase):
 
     def disturb_a_sweep(self, preempt_mode):
         self.start(preempt_mode)
+        try:
+            self.submit_disturb_and_check()
+        except BaseException:
+            print(self.cluster.situation(), flush=True)
+            raise
+
+    def submit_disturb_and_check(self):
         began = time.monotonic()
         self.submit_cancel_and_submit_again()
         for disturb in (self.run_out_of_time, self.kill_worker, self.requeue, self.preempt, self.lose_a_nodes_daemon,
@@ -159,8 +166,8 @@ class SlurmSweep(unittest.TestCase):
             print(f"{disturb.__name__}: {self.sweep.done()} runs done after {time.monotonic() - began:.0f} s", flush=True)
         wait_until(lambda: self.sweep.done() == RUNS, "all runs", 400)
         self.check_against_local()
-        self.check_logs()
         self.check_report()
+        self.check_logs()
 
     def submit_cancel_and_submit_again(self):
         # Tasks behind the throttle take the place of lost ones; without any, the sweep itself has to see to that.
@@ -200,7 +207,8 @@ class SlurmSweep(unittest.TestCase):
         said = self.sweep.call("status").stdout
         self.assertRegex(said, r"workers: unknown: squeue: failed with status 1: .*; try again when SLURM's controller")
         self.cluster.start("slurmctld")
-        wait_until(self.cluster.ready, "the controller", 120)
+        # Nodes may stay in completion for minutes: what they told the dead controller is asked for again by and by.
+        wait_until(self.cluster.controller_answers, "the controller", 120)
 
     def lose_a_nodes_daemon(self):
         """The jobs' processes live on, so for a while SLURM starts workers beside them."""
@@ -237,6 +245,7 @@ class SlurmSweep(unittest.TestCase):
 
     def check_logs(self):
         said = self.sweep.logs()
+        print(f"workers released after failed launches: {said.count('released, as their launch')}", flush=True)
         self.assertIn("asked to stop: time", said)
         self.assertIn("asked to stop: kill", said)
         self.assertIn("restart 1", said)
@@ -244,14 +253,15 @@ class SlurmSweep(unittest.TestCase):
         self.assertGreaterEqual(len(logs), 2 * THROTTLE)
         restarts = {task: len(re.findall("begins, restart [1-9]", log)) for task, log in logs.items()}
         self.assertGreater(restarts.pop(self.out_of_time), 0)
-        self.assertLessEqual(sum(restarts.values()), 3, "requeued, preempted, lost its node; and nobody else")
+        # The controller may have lost what it had just started: its launch fails, and it is released.
+        self.assertLessEqual(sum(restarts.values()), 4, "requeued, preempted, lost its node, forgotten; and nobody else")
         attempts = [len(list((run / "attempts").glob("[0-9]*"))) for run in self.sweep.folder.glob("runs/*")]
         self.assertGreater(sum(attempts), RUNS + 3, "disturbed runs have several attempts")
 
     def check_report(self):
         """The follow-up waits for the last worker, and comes to its end alone."""
         wait_until(lambda: (self.sweep.folder / "report.html").exists() and not self.cluster.run("squeue", "-h"),
-                   "the report", 120)
+                   "the report", 240)
         self.assertEqual(self.sweep.status()["counts"]["done"], RUNS)
         self.assertIn("nothing is left to do", self.sweep.call("submit").stdout)
 

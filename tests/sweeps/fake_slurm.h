@@ -16,7 +16,7 @@ namespace minichilla {
 
 /// While it exists, PATH leads to a sacct without accounting, a squeue that prints the file `queue`, an
 /// sbatch that appends its tasks to it, an scancel, and an scontrol that prints the file `jobs` and a
-/// MaxArraySize of 4. Every call but squeue's is a line of `calls`.
+/// MaxArraySize of 4. Every call of sbatch, scancel and `scontrol release` is a line of `calls`.
 class FakeSlurm {
  public:
   FakeSlurm() {
@@ -27,8 +27,10 @@ class FakeSlurm {
     answer("sacct", "exit 1");
     answer("squeue", "cat " + file("queue"));
     answer("scancel", log("scancel"));
-    answer("scontrol", "if [ \"$2\" = config ]; then echo 'MaxArraySize            = 4'; else cat " +
-                           file("jobs") + "; fi");
+    answer(
+        "scontrol",
+        "if [ \"$2\" = config ]; then echo 'MaxArraySize            = 4'; elif [ \"$1\" = release ]; then " +
+            log("scontrol") + "; else cat " + file("jobs") + "; fi");
     answer("sbatch", log("sbatch") + R"(
 id=$((100 + $(grep -c ^sbatch )" +
                          file("calls") + R"()))

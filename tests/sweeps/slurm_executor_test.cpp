@@ -117,6 +117,33 @@ TEST_F(SlurmExecutorTest, TopsUpWhatIsLost) {
   EXPECT_EQ(again.arrays[0].tasks, 1);
 }
 
+TEST_F(SlurmExecutorTest, ReleasesWorkersThatCouldNotBeStarted) {
+  submit_sweep(request(3));
+  std::string queue = slurm_.queue();
+  queue.replace(queue.find("Priority"), 8, "launch failed requeued held");
+  queue.replace(queue.find("Priority"), 8, "JobHeldUser");
+  slurm_.set_queue(queue);
+  const Submission again = submit_sweep(request(3));
+  EXPECT_THAT(again.released, ElementsAre("101_0")) << "what a person holds stays held";
+  EXPECT_EQ(again.living, 3);
+  EXPECT_THAT(again.arrays, IsEmpty());
+  EXPECT_EQ(slurm_.calls().back(), "scontrol release 101_0");
+}
+
+TEST_F(SlurmExecutorTest, AWorkerThatEndsReleasesAndSubmitsNothing) {
+  submit_sweep(request(1));
+  const std::size_t calls = slurm_.calls().size();
+  SubmitRequest release = request(3);
+  release.kind = SubmitRequest::Kind::release;
+  EXPECT_THAT(submit_sweep(release).released, IsEmpty());
+  EXPECT_THAT(slurm_.calls(), SizeIs(calls));
+  std::string queue = slurm_.queue();
+  queue.replace(queue.find("Priority"), 8, "launch_failed_requeued_held");
+  slurm_.set_queue(queue);
+  EXPECT_THAT(submit_sweep(release).released, ElementsAre("101_0"));
+  EXPECT_THAT(slurm_.calls(), SizeIs(calls + 1));
+}
+
 TEST_F(SlurmExecutorTest, CountsJobsThatWereNeverWrittenDown) {
   submit_sweep(request(2));
   std::filesystem::remove(slurm_folder(sweep_folder()) / "jobs.jsonl");
