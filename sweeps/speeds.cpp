@@ -124,7 +124,9 @@ double evaluated_tokens(const TrainConfig& train, double train_seconds) {
   if (every.unit == Interval::Unit::steps) evaluations = static_cast<double>(train.steps()) / every.value;
   if (every.unit == Interval::Unit::seconds) evaluations = train_seconds / every.value;
   evaluations = std::clamp(std::ceil(evaluations - 1e-9), 1.0, static_cast<double>(train.steps()));
-  return evaluations * static_cast<double>(train.evaluate.tokens);
+  const std::int64_t last = train.evaluate.tokens, midway = train.evaluate.midway_tokens;
+  return (evaluations - 1) * static_cast<double>(midway > 0 ? std::min(midway, last) : last) +
+         static_cast<double>(last);
 }
 
 void estimate_times(SweepPlan& plan, const std::filesystem::path& cache, const SpeedOptions& options) {

@@ -31,6 +31,12 @@ Evaluator::Evaluator(const RunConfig& config, const TokenSplit& split, Transform
   const EvaluatorMemory memory = evaluator_memory(windows_, config);
   whole_batches_ = memory.whole_batches;
   batches_ = memory.batches;
+  const std::int64_t midway_tokens = config.train.evaluate.midway_tokens;
+  const std::int64_t midway_batches = (midway_tokens + batch_tokens_ - 1) / batch_tokens_;
+  if (midway_tokens > 0 && midway_batches < whole_batches_) {
+    midway_batches_ = static_cast<int>(midway_batches);
+    midway_stride_ = whole_batches_ / midway_batches_;
+  }
   tokens_ = device.allocate(memory.windows);
   targets_ = device.allocate(memory.windows);
 
@@ -51,8 +57,9 @@ Evaluator::Evaluator(const RunConfig& config, const TokenSplit& split, Transform
   loss_sums_ = device.allocate(memory.loss_sums);
 }
 
-Evaluation Evaluator::run() {
-  device_.for_each_task(batches_, [this](Lane& lane, int batch) {
+void Evaluator::sum_losses(int batches, int stride) {
+  device_.for_each_task(batches, [this, stride](Lane& lane, int task) {
+    const int batch = task * stride;
     double* sum = loss_sums_.as<double>() + batch;
     device_.operations().clear(lane, sum, sizeof *sum);
     model_.evaluate(lane, tokens_.as<std::int32_t>() + batch * batch_tokens_,
@@ -60,13 +67,33 @@ Evaluation Evaluator::run() {
   });
   device_.synchronize();
   device_.download(host_sums_.data(), loss_sums_.as<double>(), loss_sums_.bytes());
+}
+
+double Evaluator::midway_loss() const {
+  double sum = 0;
+  for (int i = 0; i < midway_batches_; ++i) sum += host_sums_[static_cast<std::size_t>(i * midway_stride_)];
+  return sum / static_cast<double>(midway_batches_ * batch_tokens_);
+}
+
+Evaluation Evaluator::evaluation(double loss, double midway_loss) const {
+  return {loss, loss / std::numbers::ln2 * tokens_per_byte_, midway_loss};
+}
+
+Evaluation Evaluator::run_midway() {
+  if (!has_midway()) return run();
+  sum_losses(midway_batches_, midway_stride_);
+  return evaluation(midway_loss(), midway_loss());
+}
+
+Evaluation Evaluator::run() {
+  sum_losses(batches_, 1);
   double sum = 0;
   for (int batch = 0; batch < batches_; ++batch) {
     const double batch_sum = host_sums_[static_cast<std::size_t>(batch)];
     sum += batch < whole_batches_ ? batch_sum : batch_sum / micro_batch_;
   }
   const double loss = sum / static_cast<double>(windows_ * tokens_per_window_);
-  return {loss, loss / std::numbers::ln2 * tokens_per_byte_};
+  return evaluation(loss, has_midway() ? midway_loss() : loss);
 }
 
 }  // namespace minichilla

@@ -14,6 +14,7 @@ namespace minichilla {
 struct Evaluation {
   double loss;           ///< mean, nats per token
   double bits_per_byte;  ///< loss / ln 2 · tokens / bytes of text, both of the whole split
+  double midway_loss;    ///< `loss` of what run_midway() reads
 };
 
 /// Bytes that an Evaluator of so many windows allocates. A model takes B windows at a time; those that are
@@ -33,12 +34,22 @@ class Evaluator {
   Evaluator(const RunConfig& config, const TokenSplit& split, Transformer& model, Device& device);
 
   Evaluation run();
+  /// Of every few whole batches alone: at least evaluate.midway_tokens, of all of the windows' text.
+  Evaluation run_midway();
+  /// Whether that is less.
+  bool has_midway() const { return midway_batches_ > 0; }
 
  private:
+  /// Fills host_sums_ for `batches` batches, `stride` apart.
+  void sum_losses(int batches, int stride);
+  Evaluation evaluation(double loss, double midway_loss) const;
+  double midway_loss() const;
+
   Transformer& model_;
   Device& device_;
   std::int64_t windows_, batch_tokens_, tokens_per_window_;
   int whole_batches_, batches_, micro_batch_;
+  int midway_batches_ = 0, midway_stride_ = 1;  ///< 0: all windows
   double tokens_per_byte_;
   Buffer tokens_, targets_;  ///< (batches, B, T) ids
   Buffer loss_sums_;         ///< a double per batch

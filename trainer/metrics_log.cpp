@@ -28,6 +28,7 @@ std::string metrics_line(const MetricsRow& row) {
     line["tokens_per_s"] = rounded(row.tokens_per_s, 10);
   } else {
     line["bits_per_byte"] = finite_or_null(row.bits_per_byte);
+    if (std::isfinite(row.midway_loss)) line["midway_loss"] = row.midway_loss;
   }
   line["wall_s"] = rounded(row.wall_s, 1000);
   return line.dump();
@@ -45,6 +46,7 @@ MetricsRow parse_metrics_line(const std::string& line, const std::string& where)
     row.split = json_text(object, "split", where);
     if (row.split.empty()) throw InputError(where + ": split: found nothing, expected the name of a split");
     row.bits_per_byte = json_number(object, "bits_per_byte", where);
+    if (object.contains("midway_loss")) row.midway_loss = json_number(object, "midway_loss", where);
   } else {
     row.lr = json_number(object, "lr", where);
     row.grad_norm = json_number(object, "grad_norm", where);

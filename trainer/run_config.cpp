@@ -89,7 +89,8 @@ void check_corpus(const RunConfig& config, const Corpus& corpus) {
 
 bool is_identity(const std::string& key) {
   return key != "data.corpus" && key != "train.recompute" && key != "train.on_divergence" &&
-         !key.starts_with("train.checkpoint.") && !key.starts_with("train.log.");
+         key != "train.evaluate.midway_tokens" && !key.starts_with("train.checkpoint.") &&
+         !key.starts_with("train.log.");
 }
 
 }  // namespace

@@ -45,6 +45,9 @@ struct EvaluateConfig {
   Interval every = {Interval::Unit::fraction, 0.05};  ///< and always after the last step
   std::int64_t tokens =
       65536;  ///< the first so many validation tokens: a fixed set; resolved() makes it whole windows
+  /// About so many of them, spread over all, are read before the last step; 0: all. What is measured then
+  /// says how the run goes, and its result is of all.
+  std::int64_t midway_tokens = 0;
 };
 
 struct CheckpointConfig {
@@ -140,6 +143,7 @@ template <class Fields>
 void describe(Fields& fields, EvaluateConfig& config) {
   fields.parsed("every", config.every, parse_interval, format_interval);
   fields.number("tokens", config.tokens, std::int64_t{1});
+  fields.number("midway_tokens", config.midway_tokens, std::int64_t{0});
 }
 
 template <class Fields>

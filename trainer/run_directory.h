@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,6 +40,9 @@ struct MetricsRow {
   double lr = 0, grad_norm = 0, tokens_per_s = 0, wall_s = 0;
   std::string split;         ///< evaluation: "val"
   double bits_per_byte = 0;  ///< evaluation
+  /// Of the last step's evaluation where those before read fewer tokens: the loss on the same ones; else not
+  /// a number.
+  double midway_loss = std::numeric_limits<double>::quiet_NaN();
 };
 
 enum class RunState { planned, running, interrupted, done, diverged, failed };

@@ -317,7 +317,8 @@ void Training::log_step(double loss, double gradient_norm, double tokens_per_s) 
 
 /// False when the loss is not finite.
 bool Training::evaluate() {
-  const Evaluation evaluation = evaluator_.run();
+  const bool last = state_.step == steps_;
+  const Evaluation evaluation = last ? evaluator_.run() : evaluator_.run_midway();
   if (!std::isfinite(evaluation.loss)) {
     failure_ = "validation after step " + std::to_string(state_.step) + " of " + std::to_string(steps_) +
                ": loss " + in_words(evaluation.loss) + diagnosis();
@@ -333,6 +334,7 @@ bool Training::evaluate() {
   row.split = "val";
   row.loss = evaluation.loss;
   row.bits_per_byte = evaluation.bits_per_byte;
+  if (last && evaluator_.has_midway()) row.midway_loss = evaluation.midway_loss;
   row.wall_s = wall_s();
   metrics_.append(row);
   attempt_.log().info("step {} of {}: validation loss {:.4f}", state_.step, steps_, evaluation.loss);

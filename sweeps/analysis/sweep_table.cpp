@@ -19,16 +19,27 @@ double flops_of(const RunResult& result, const std::string& column) {
   return result.flops;
 }
 
-/// Evaluations on "val" before `end` tokens. `scale` turns the log's FLOPs into the budget's column.
+/// How much higher the loss of the last evaluation is than that of the tokens which those before it read.
+double loss_of_the_others(const std::vector<MetricsRow>& rows) {
+  for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
+    if (std::isfinite(row->midway_loss)) return row->loss - row->midway_loss;
+  }
+  return 0;
+}
+
+/// Evaluations on "val" before `end` tokens. `scale` turns the log's FLOPs into the budget's column. Where
+/// they read fewer tokens than the last one, they are as much higher as that one is: models of a run find the
+/// same texts hard, so a curve has hardly more noise than one of all tokens, and no step before its end.
 std::vector<CurvePoint> evaluations(const std::vector<MetricsRow>& rows, double end, double scale) {
   std::vector<CurvePoint> points;
   double tokens = 0;
+  const double higher = loss_of_the_others(rows);
   for (const MetricsRow& row : rows) {
     const auto D = static_cast<double>(row.tokens);
     const bool usable = row.split == "val" && row.loss > 0 && std::isfinite(row.loss) && row.flops > 0;
     if (!usable || D <= tokens || D >= end) continue;
     tokens = D;
-    points.push_back({D, row.flops * scale, row.loss});
+    points.push_back({D, row.flops * scale, row.loss + higher});
   }
   return points;
 }

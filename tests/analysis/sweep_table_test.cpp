@@ -114,6 +114,19 @@ TEST_F(SweepTable, CurvesAreTheEvaluationsAndTheEnd) {
   EXPECT_EQ(points[2].C, table.runs[0].C);
 }
 
+TEST_F(SweepTable, CurvesOfFewerTokensAreAsMuchHigherAsTheLastEvaluationIs) {
+  add("one", "done", 3);
+  MetricsRow last = row(1000, 3, "val");
+  last.midway_loss = 2.5;
+  add_metrics("one", {row(200, 5, "val"), row(400, 4, "val"), last});
+  const RunTable table = read_sweep_table(folder_.path(), ParameterCount::all);
+  const std::vector<CurvePoint>& points = table.curves.at(0).points;
+  ASSERT_EQ(points.size(), 3u);
+  EXPECT_EQ(points[0].loss, 5.5);
+  EXPECT_EQ(points[1].loss, 4.5);
+  EXPECT_EQ(points[2].loss, 3);
+}
+
 TEST_F(SweepTable, CountsFlopsInTheColumnThatTheBudgetSpends) {
   add("one", "done", 3, "flops_hoffmann");
   add_metrics("one", {row(500, 4, "val")});

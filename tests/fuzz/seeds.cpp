@@ -184,6 +184,8 @@ void Seeds::add_json() {
   evaluation.split = "val";
   evaluation.bits_per_byte = 2.5;
   add("metrics", "rows", metrics_line(step) + "\n" + metrics_line(evaluation) + "\n");
+  evaluation.midway_loss = 5.125;
+  add("metrics", "last_row", metrics_line(evaluation) + "\n");
 
   RunResult result;
   result.run_id = "2x32-1.36M-s1-9f86d081";

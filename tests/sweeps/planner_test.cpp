@@ -143,6 +143,9 @@ TEST(EvaluatedTokens, FollowTheInterval) {
   train.evaluate.tokens = 100;
   train.evaluate.every = parse_interval("0.05");
   EXPECT_EQ(evaluated_tokens(train, 60), 2000);
+  train.evaluate.midway_tokens = 30;
+  EXPECT_EQ(evaluated_tokens(train, 60), 19 * 30 + 100);
+  train.evaluate.midway_tokens = 0;
   train.evaluate.every = parse_interval("300 steps");
   EXPECT_EQ(evaluated_tokens(train, 60), 400) << "after 300, 600, 900 and 1000";
   train.evaluate.every = parse_interval("30s");

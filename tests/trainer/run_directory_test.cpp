@@ -110,6 +110,9 @@ TEST_F(RunDirectoryTest, MetricsRowsReadBack) {
   row.bits_per_byte = 2.5;
   EXPECT_EQ(parse_metrics_line(metrics_line(row), "here").split, "val");
   EXPECT_EQ(parse_metrics_line(metrics_line(row), "here").bits_per_byte, 2.5);
+  EXPECT_TRUE(std::isnan(parse_metrics_line(metrics_line(row), "here").midway_loss));
+  row.midway_loss = 1.25;
+  EXPECT_EQ(parse_metrics_line(metrics_line(row), "here").midway_loss, 1.25);
 }
 
 TEST(MetricsLog, ByDefaultTheRowsOfALongRunStayWellBelowAMegabyte) {

@@ -126,6 +126,27 @@ TEST_F(TrainTest, LogsAsOftenAsItsConfigSaysAndTheLastStep) {
   EXPECT_EQ(format_interval(read_run_config(folder_ / "run").train.log.every), "5 steps");
 }
 
+TEST_F(TrainTest, FewerTokensMidwayLeaveTheResultAsItIs) {
+  RunConfig config = tiny_config();
+  const Outcome all = train_run("all", config);
+  config.train.evaluate.midway_tokens = 32;
+  const Outcome some = train_run("some", config);
+  expect_same_result(some.result, all.result);
+  const auto evaluations = [&](const char* name) {
+    std::vector<MetricsRow> rows = read_metrics(folder_ / name);
+    std::erase_if(rows, [](const MetricsRow& row) { return row.split.empty(); });
+    return rows;
+  };
+  const std::vector<MetricsRow> rows = evaluations("some"), whole = evaluations("all");
+  ASSERT_EQ(rows.size(), whole.size());
+  EXPECT_NE(rows.front().loss, whole.front().loss);
+  EXPECT_TRUE(std::isnan(rows.front().midway_loss));
+  EXPECT_EQ(rows.back().loss, whole.back().loss);
+  EXPECT_TRUE(std::isfinite(rows.back().midway_loss));
+  EXPECT_NE(rows.back().midway_loss, rows.back().loss);
+  EXPECT_TRUE(std::isnan(whole.back().midway_loss));
+}
+
 TEST_F(TrainTest, GoesOnWithOtherRecomputationAndTheSameBits) {
   RunConfig config = tiny_config();
   const Outcome whole = train_run("whole", config);

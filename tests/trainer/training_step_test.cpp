@@ -214,6 +214,50 @@ TEST_F(TrainingStepTest, EvaluationCountsEveryWindowOnce) {
   EXPECT_NEAR(evaluation.bits_per_byte, evaluation.loss / std::numbers::ln2 * 2, 1e-12);  // two tokens a byte
 }
 
+TEST_F(TrainingStepTest, AMidwayEvaluationReadsBatchesOfAllOfTheText) {
+  const std::unique_ptr<Device> device = make_cpu_device(2);
+  RunConfig run = tiny_config();
+  run.train.evaluate.tokens = 208;  // 13 windows of 16 tokens, 2 in a batch
+  const auto evaluator = [&](std::int64_t midway_tokens, TrainingStep& step) {
+    run.train.evaluate.midway_tokens = midway_tokens;
+    return Evaluator(resolved(run, corpus_), corpus_.split("val"), step.model(), *device);
+  };
+  TrainingStep step(resolved(run, corpus_), MemoryCorpus::kVocabulary, *device);
+  step.initialise(1);
+  Evaluator some = evaluator(40, step);  // batches 0 and 3
+  ASSERT_TRUE(some.has_midway());
+  const Evaluation all = some.run(), midway = some.run_midway();
+  EXPECT_EQ(midway.loss, all.midway_loss);
+  EXPECT_NE(midway.loss, all.loss);
+  EXPECT_EQ(some.run().loss, all.loss);
+
+  const EvaluationWindows windows(corpus_.split("val"), 16, 208);
+  std::vector<std::int32_t> tokens(4 * 16), targets(4 * 16);
+  for (const int part : {0, 1})
+    windows.fill(part * 6, 2, tokens.data() + part * 32, targets.data() + part * 32);
+  const Buffer on_device = device->allocate(tokens.size() * sizeof tokens[0]);
+  const Buffer targets_on_device = device->allocate(targets.size() * sizeof targets[0]);
+  const Buffer sum = device->allocate(sizeof(double));
+  device->upload(on_device.as<std::int32_t>(), tokens.data(), tokens.size() * sizeof tokens[0]);
+  device->upload(targets_on_device.as<std::int32_t>(), targets.data(), targets.size() * sizeof targets[0]);
+  device->for_each_task(1, [&](Lane& lane, int) {
+    device->operations().clear(lane, sum.as<double>(), sizeof(double));
+    for (const int part : {0, 32}) {
+      step.model().evaluate(lane, on_device.as<std::int32_t>() + part,
+                            targets_on_device.as<std::int32_t>() + part, sum.as<double>());
+    }
+  });
+  double expected = 0;
+  device->download(&expected, sum.as<double>(), sizeof expected);
+  EXPECT_NEAR(midway.loss, expected / 64, 1e-9);
+
+  for (const std::int64_t enough : {0, 192, 1000}) {
+    Evaluator whole = evaluator(enough, step);
+    EXPECT_FALSE(whole.has_midway()) << enough;
+    EXPECT_EQ(whole.run_midway().loss, all.loss) << enough;
+  }
+}
+
 TEST_F(TrainingStepTest, CalibrationMeasuresSomething) {
   const std::unique_ptr<Device> device = make_cpu_device(1);
   const double rate = measure_tokens_per_s(config(2), MemoryCorpus::kVocabulary, *device, 0.02);
