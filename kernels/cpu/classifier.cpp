@@ -18,6 +18,28 @@
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
 
+/// x = exp(x − top) of n numbers; returns their sum: four running ones, added in a fixed order.
+HWY_INLINE float exponentials(std::size_t n, float top, float* x) {
+  const Floats shift = splat(top);
+  Floats sums[4], e[4];
+  for (Floats& sum : sums) sum = hn::Zero(kFloat);
+  std::size_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (std::size_t j = 0; j < 4; ++j) e[j] = hn::Sub(hn::LoadU(kFloat, x + i + j * kLanes), shift);
+    exp_bounded(e);
+    for (std::size_t j = 0; j < 4; ++j) {
+      hn::StoreU(e[j], kFloat, x + i + j * kLanes);
+      sums[j] = hn::Add(sums[j], e[j]);
+    }
+  }
+  for_each_vector(n - i, [&](auto access, std::size_t j) HWY_ATTR {
+    const Floats last = access.only(exp_bounded(hn::Sub(access.load(x + i + j), shift)));
+    access.store(last, x + i + j);
+    sums[0] = hn::Add(sums[0], last);
+  });
+  return sum_lanes(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
+}
+
 /// −log softmax(logits)[target] of one row of V logits. They are overwritten: with d_logits set by their
 /// gradient, loss_scale · (softmax − one-hot(target)), else by what nobody needs.
 HWY_INLINE double cross_entropy_row(std::size_t V, float* logits, std::size_t target, float loss_scale,
@@ -27,11 +49,7 @@ HWY_INLINE double cross_entropy_row(std::size_t V, float* logits, std::size_t ta
                          HWY_ATTR { running = hn::Max(running, access.load_or(running, logits + v)); });
   const float top = max_lanes(running);
   const double hit = static_cast<double>(logits[target]) - static_cast<double>(top);
-  const float total = sum_over(V, [&](auto access, std::size_t v) HWY_ATTR {
-    const Floats e = access.only(exp_bounded(hn::Sub(access.load(logits + v), splat(top))));
-    access.store(e, logits + v);
-    return e;
-  });
+  const float total = exponentials(V, top, logits);
   if (d_logits) {
     const Floats scale = splat(loss_scale / total);
     for_each_vector(V, [&](auto access, std::size_t v)

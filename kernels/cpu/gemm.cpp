@@ -97,7 +97,9 @@ HWY_NOINLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k,
     product_block<kTileRows, kVectors, Factors>(rows, n, k, {a.data, 1, kTileRows}, kTileRows * k, panel,
                                                 output, c, ldc);
   } else {
-    product_block<kTileRows, kVectors, Factors>(rows, n, k, a, kTileRows * a.row, panel, output, c, ldc);
+    // As many sums with one vector a row as with two: fewer would wait for each other.
+    constexpr std::size_t kRows = kTileRows * 2 / kVectors;
+    product_block<kRows, kVectors, Factors>(rows, n, k, a, kRows * a.row, panel, output, c, ldc);
   }
 }
 

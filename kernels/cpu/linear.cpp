@@ -22,7 +22,7 @@ namespace minichilla::HWY_NAMESPACE {
 constexpr float kGeluSlope = 2 * 0.79788456f, kGeluCubic = 0.044715f * kGeluSlope;
 
 /// Vectors that are worked on together; see exp_bounded.
-constexpr std::size_t kAtOnce = 2;
+constexpr std::size_t kAtOnce = 4;
 
 struct Logistic {
   Floats value;       ///< σ(2z)

@@ -40,7 +40,7 @@ template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
 HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output, float* c,
                              std::size_t c_row) {
   Floats sums[kRows][kVectors];
-#pragma GCC unroll 14
+#pragma GCC unroll 28
   for (std::size_t i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::Zero(kFloat);
@@ -50,7 +50,7 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v)
       row[v] = hn::LoadU(kFloat, b.data + static_cast<std::size_t>(v) * kLanes);
-#pragma GCC unroll 14
+#pragma GCC unroll 28
     for (std::size_t i = 0; i < kRows; ++i) {
       const Floats element = splat(a.data[i * a.row]);
 #pragma GCC unroll 4
@@ -59,7 +59,7 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
   }
   const std::size_t last = static_cast<std::size_t>(kVectors - 1) * kLanes;
   const auto tail = hn::FirstN(kFloat, n - last);
-#pragma GCC unroll 14
+#pragma GCC unroll 28
   for (std::size_t i = 0; i < kRows; ++i, c += c_row) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
@@ -78,19 +78,34 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
   }
 }
 
+/// A tile of m rows, 0 < m ≤ kRows.
+template <std::size_t kRows, int kVectors, class Factors>
+HWY_INLINE void product_rows(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b,
+                             Output output, float* c, std::size_t c_row) {
+  if constexpr (kRows > 1) {
+    if (m < kRows) {
+      product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, output, c, c_row);
+      return;
+    }
+  }
+  product_tile<kRows, kVectors, Factors>(n, k, a, b, output, c, c_row);
+}
+
 /// All rows of a column block that is kVectors wide: tiles of kRows rows, whose elements of a begin `step`
-/// floats apart, then of half as many.
+/// floats apart. The rest is one tile, which takes as long as one of several rows if it has one or two; to
+/// have few kinds of tiles, large ones are halved first.
 template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
 HWY_INLINE void product_block(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, std::size_t step,
                               Panels b, Output output, float* c, std::size_t c_row) {
   for (; m >= kRows; m -= kRows, a.data += step, c += kRows * c_row) {
     product_tile<kRows, kVectors, Factors>(n, k, a, b, output, c, c_row);
   }
-  if constexpr (kRows > 1) {
+  if (m == 0) return;
+  if constexpr (kRows > 7) {
     constexpr std::size_t kHalf = kRows / 2;
-    if (m != 0) {
-      product_block<kHalf, kVectors, Factors>(m, n, k, a, kHalf * a.row, b, output, c, c_row);
-    }
+    product_block<kHalf, kVectors, Factors>(m, n, k, a, kHalf * a.row, b, output, c, c_row);
+  } else if constexpr (kRows > 1) {
+    product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, output, c, c_row);
   }
 }
 
