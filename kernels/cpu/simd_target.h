@@ -7,8 +7,14 @@
 // On x86-64 three paths (the compiler's baseline, AVX2 with FMA, AVX-512) keep compile time down; what lies
 // between is old. Vectors whose length is unknown to the compiler (SVE, RVV) cannot be held in arrays, which
 // the kernels do.
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#ifdef MINICHILLA_WITHOUT_AVX512  // for builds that run on this machine alone
+#define MINICHILLA_LEFT_OUT HWY_AVX3
+#else
+#define MINICHILLA_LEFT_OUT 0
+#endif
+#define HWY_DISABLED_TARGETS                                                                        \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | \
+   MINICHILLA_LEFT_OUT)
 
 namespace minichilla {
 
