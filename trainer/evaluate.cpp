@@ -32,9 +32,8 @@ Evaluator::Evaluator(const RunConfig& config, const TokenSplit& split, Transform
   whole_batches_ = memory.whole_batches;
   batches_ = memory.batches;
   const std::int64_t midway_tokens = config.train.evaluate.midway_tokens;
-  const std::int64_t midway_batches = (midway_tokens + batch_tokens_ - 1) / batch_tokens_;
-  if (midway_tokens > 0 && midway_batches < whole_batches_) {
-    midway_batches_ = static_cast<int>(midway_batches);
+  if (midway_tokens > 0 && midway_tokens <= (whole_batches_ - 1) * batch_tokens_) {
+    midway_batches_ = static_cast<int>((midway_tokens + batch_tokens_ - 1) / batch_tokens_);
     midway_stride_ = whole_batches_ / midway_batches_;
   }
   tokens_ = device.allocate(memory.windows);
