@@ -11,9 +11,6 @@
 namespace minichilla {
 namespace {
 
-constexpr const char* kSlowBf16 =
-    "this CPU has no bf16 dot product (AVX512_BF16): bf16 is slower than fp32 on it";
-
 ChosenDevice cpu_device(const std::string& precision, int threads, const std::string& products,
                         const std::string& note) {
   if (products != kLibraryProducts) {
@@ -24,11 +21,9 @@ ChosenDevice cpu_device(const std::string& precision, int threads, const std::st
     throw InputError("train.precision: found " + precision + ", expected fp32 or bf16 on the CPU" +
                      (note.empty() ? "" : " (" + note + ")"));
   }
-  std::string notes = note;
-  if (precision == name_of(Precision::bf16) && !cpu_has_bf16_instruction()) {
-    notes += std::string(note.empty() ? "" : "; ") + kSlowBf16;
-  }
-  return {make_cpu_device(threads, precision_of(precision)), notes};
+  const std::string slow = slow_on_this_cpu(precision);
+  return {make_cpu_device(threads, precision_of(precision)),
+          note + (note.empty() || slow.empty() ? "" : "; ") + slow};
 }
 
 /// N of "cuda:N", 0 of "cuda".
@@ -45,6 +40,11 @@ int ordinal_of(const std::string& choice) {
 }
 
 }  // namespace
+
+std::string slow_on_this_cpu(const std::string& precision) {
+  if (precision != name_of(Precision::bf16) || cpu_has_bf16_instruction()) return {};
+  return "this CPU has no bf16 dot product (AVX512_BF16): bf16 is slower than fp32 on it";
+}
 
 ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads,
                            const std::string& products) {

@@ -24,6 +24,9 @@ inline constexpr const char* kOwnProducts = "own";
 inline constexpr const char* kProductsHelp =
     "Whose matrix products a GPU uses: library (cuBLASLt) or own (train.precision bf16 alone)";
 
+/// Why a precision costs more than fp32 on this machine's CPU, in one line; empty where it does not.
+std::string slow_on_this_cpu(const std::string& precision);
+
 /// `choice` is one of kDeviceChoices; `auto` is the first GPU that can train, or else the CPU with `threads`
 /// lanes. `precision` is train.precision, `products` one of the above. InputError: another choice; a GPU that
 /// is not there or cannot train, with the reason; a precision or products that the device does not have.

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "kernels/cuda_device.h"
 #include "kernels/error.h"
@@ -102,8 +103,17 @@ StoredPlan plan_and_store(const SweepOptions& options, const StopToken& stop) {
 }
 
 PlanView view_of(const SweepPlan& plan, const SweepOptions& options) {
-  return {options.workers, plan_warnings(plan, options.workers, memory_available(plan, options)),
-          options.device == "cpu" ? "core" : "GPU"};
+  const bool on_cpu = options.device == "cpu";
+  PlanView view{options.workers, plan_warnings(plan, options.workers, memory_available(plan, options)),
+                on_cpu ? "core" : "GPU"};
+  std::set<std::string> slow;  // with --speed the plan is for other machines
+  for (const PlanRow& row : plan.rows) {
+    if (on_cpu && options.speed == 0) slow.insert(slow_on_this_cpu(row.config.train.precision));
+  }
+  for (const std::string& why : slow) {
+    if (!why.empty()) view.warnings.push_back(why);
+  }
+  return view;
 }
 
 std::string describe_changes(const SweepOptions& options, const StoreChanges& changes) {

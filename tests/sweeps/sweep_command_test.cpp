@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "sweeps/device_choice.h"
 #include "sweeps/run_store.h"
 #include "sweeps/worker_process.h"
 #include "tests/sweeps/sweep_fixture.h"
@@ -61,6 +62,19 @@ TEST_F(SweepCommandTest, PlanRunStatusEndToEnd) {
   answer = call({"status", sweep, "--json", "-"});
   EXPECT_EQ(nlohmann::json::parse(answer.text)["counts"]["done"], 2) << "nothing but JSON";
   EXPECT_THAT(call({"run", sweep}).text, HasSubstr("nothing was left to do"));
+}
+
+TEST_F(SweepCommandTest, PlanSaysThatAPrecisionIsSlowOnThisCpu) {
+  const auto plan = [&](const char* folder, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"plan",     config(small_), "--output", (folder_ / folder).string(),
+                                      "--device", "cpu",          "--set",    "train.precision=bf16"};
+    words.insert(words.end(), more.begin(), more.end());
+    return call(words).text;
+  };
+  const bool slow = !slow_on_this_cpu("bf16").empty();
+  EXPECT_EQ(plan("here", {"--no-calibration"}).find("bf16 is slower than fp32") != std::string::npos, slow);
+  EXPECT_THAT(plan("elsewhere", {"--speed", "40T"}), Not(HasSubstr("bf16 is slower")));
+  EXPECT_EQ(slow_on_this_cpu("fp32"), "");
 }
 
 TEST_F(SweepCommandTest, PlanAgainOrOtherwise) {
