@@ -4,7 +4,7 @@
 #   --fast   leaves the sanitizer build, the fuzz targets and the tests labelled "slow" and "slurm" out
 #   --long   adds what takes hours: ten minutes for each fuzz target, more faults in every file call, and all of it,
 #            the tests' own code and the program included, under the sanitizers; CUDA kernels for every architecture,
-#            and the tests of the rig that runs them on the CPU
+#            and the tests of the rig that runs them on the CPU; the CPU's kernels for 64-bit ARM, run by qemu
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ case "${1:-}" in
   --fast) extent=fast ;;
   --long) extent=long ;;
   "") ;;
-  *) sed -n '3,8p' "$0" >&2; exit 2 ;;
+  *) sed -n '3,7p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '\n== %s (%dm%02ds)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
@@ -67,6 +67,11 @@ case $extent in
     cmake -B build/ptxrun -S tests/ptxrun/tests -G Ninja > /dev/null
     cmake --build build/ptxrun -j "$(nproc)"
     ctest --test-dir build/ptxrun -j "$(nproc)" --output-on-failure
+    if command -v aarch64-linux-gnu-g++-12 > /dev/null; then
+      scripts/test_neon.sh --gtest_brief=1
+    else
+      echo "test.sh: found no compiler for 64-bit ARM: the NEON path is NOT tested; see scripts/test_neon.sh --help" >&2
+    fi
     MINICHILLA_LONG_FAULTS=1 MINICHILLA_LONG_STATISTICS=1 MINICHILLA_LONG_CHAOS=1 MINICHILLA_LONG_PROTOCOL=1 \
       ctest --test-dir build/release -j "$(nproc)" --output-on-failure ;;
 esac

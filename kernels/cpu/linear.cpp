@@ -24,14 +24,10 @@ constexpr float kGeluSlope = 2 * 0.79788456f, kGeluCubic = 0.044715f * kGeluSlop
 /// Vectors that are worked on together; see exp_bounded.
 constexpr std::size_t kAtOnce = 4;
 
-struct Logistic {
-  Floats value;       ///< σ(2z)
-  Floats derivative;  ///< σ(2z)·(1 − σ(2z))
-};
-
-/// Of kCount vectors u, step by step as in exp_bounded.
+/// Of kCount vectors u, step by step as in exp_bounded: σ(2z) and σ(2z)·(1 − σ(2z)).
 template <std::size_t kCount>
-HWY_INLINE void gelu_logistic(const Floats (&u)[kCount], Logistic (&logistic)[kCount]) {
+HWY_INLINE void gelu_logistic(const Floats (&u)[kCount], Floats (&value)[kCount],
+                              Floats (&derivative)[kCount]) {
   Floats e[kCount];
   for (std::size_t i = 0; i < kCount; ++i) {
     const Floats z2 = hn::Mul(u[i], hn::MulAdd(splat(kGeluCubic), hn::Mul(u[i], u[i]), splat(kGeluSlope)));
@@ -41,27 +37,28 @@ HWY_INLINE void gelu_logistic(const Floats (&u)[kCount], Logistic (&logistic)[kC
   for (std::size_t i = 0; i < kCount; ++i) {
     const Floats larger = hn::Div(splat(1.0f), hn::Add(splat(1.0f), e[i]));
     const Floats numerator = hn::IfThenElse(hn::Lt(u[i], hn::Zero(kFloat)), e[i], splat(1.0f));
-    logistic[i] = {hn::Mul(numerator, larger), hn::Mul(hn::Mul(e[i], larger), larger)};
+    value[i] = hn::Mul(numerator, larger);
+    derivative[i] = hn::Mul(hn::Mul(e[i], larger), larger);
   }
 }
 
 template <std::size_t kCount>
 HWY_INLINE void gelu(Floats (&u)[kCount]) {
-  Logistic s[kCount];
-  gelu_logistic(u, s);
-  for (std::size_t i = 0; i < kCount; ++i) u[i] = hn::Mul(u[i], s[i].value);
+  Floats s[kCount], slope[kCount];
+  gelu_logistic(u, s, slope);
+  for (std::size_t i = 0; i < kCount; ++i) u[i] = hn::Mul(u[i], s[i]);
 }
 
 /// σ + u·σ·(1 − σ)·d(2z)/du
 template <std::size_t kCount>
 HWY_INLINE void gelu_derivative(Floats (&u)[kCount]) {
-  Logistic s[kCount];
+  Floats s[kCount], slope[kCount];
   // Beyond ±16 σ is 0 or 1 to the last bit, while the last factor could overflow.
   for (std::size_t i = 0; i < kCount; ++i) u[i] = hn::Min(hn::Max(u[i], splat(-16)), splat(16));
-  gelu_logistic(u, s);
+  gelu_logistic(u, s, slope);
   for (std::size_t i = 0; i < kCount; ++i) {
     const Floats d_z2 = hn::MulAdd(hn::Mul(splat(3 * kGeluCubic), u[i]), u[i], splat(kGeluSlope));
-    u[i] = hn::MulAdd(hn::Mul(u[i], s[i].derivative), d_z2, s[i].value);
+    u[i] = hn::MulAdd(hn::Mul(u[i], slope[i]), d_z2, s[i]);
   }
 }
 

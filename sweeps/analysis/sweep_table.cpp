@@ -20,7 +20,7 @@ double flops_of(const RunResult& result, const std::string& column) {
 }
 
 /// How much higher the loss of the last evaluation is than that of the tokens which those before it read.
-double loss_of_the_others(const std::vector<MetricsRow>& rows) {
+double midway_offset(const std::vector<MetricsRow>& rows) {
   for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
     if (std::isfinite(row->midway_loss)) return row->loss - row->midway_loss;
   }
@@ -33,7 +33,7 @@ double loss_of_the_others(const std::vector<MetricsRow>& rows) {
 std::vector<CurvePoint> evaluations(const std::vector<MetricsRow>& rows, double end, double scale) {
   std::vector<CurvePoint> points;
   double tokens = 0;
-  const double higher = loss_of_the_others(rows);
+  const double higher = midway_offset(rows);
   for (const MetricsRow& row : rows) {
     const auto D = static_cast<double>(row.tokens);
     const bool usable = row.split == "val" && row.loss > 0 && std::isfinite(row.loss) && row.flops > 0;
