@@ -106,12 +106,12 @@ PlanView view_of(const SweepPlan& plan, const SweepOptions& options) {
   const bool on_cpu = options.device == "cpu";
   PlanView view{options.workers, plan_warnings(plan, options.workers, memory_available(plan, options)),
                 on_cpu ? "core" : "GPU"};
-  std::set<std::string> slow;  // with --speed the plan is for other machines
-  for (const PlanRow& row : plan.rows) {
-    if (on_cpu && options.speed == 0) slow.insert(slow_on_this_cpu(row.config.train.precision));
-  }
-  for (const std::string& why : slow) {
-    if (!why.empty()) view.warnings.push_back(why);
+  if (!on_cpu || options.speed > 0) return view;  // with --speed the plan is for other machines
+  std::set<std::string> precisions;
+  for (const PlanRow& row : plan.rows) precisions.insert(row.config.train.precision);
+  for (const std::string& precision : precisions) {
+    const std::string slow = slow_on_this_cpu(precision);
+    if (!slow.empty()) view.warnings.push_back(slow);
   }
   return view;
 }
