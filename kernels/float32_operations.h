@@ -20,9 +20,9 @@ class Float32Operations : public Operations {
                                  const float* sum, const float* mean, const float* rstd, const float* weight,
                                  float* d_sum_out, float* d_weight, float* d_bias) const = 0;
   virtual void linear(Lane& lane, LinearShape shape, const float* x, const float* weight, const float* bias,
-                      float* y, float* gelu_input) const = 0;
+                      float* y, float* gelu_state) const = 0;
   virtual void linear_backward(Lane& lane, LinearShape shape, const float* x, const float* weight,
-                               const float* d_y, const float* gelu_input, float* d_x, float* d_weight,
+                               const float* d_y, const float* gelu_state, float* d_x, float* d_weight,
                                float* d_bias) const = 0;
   virtual void attention(Lane& lane, const AttentionShape& shape, const float* qkv, float* out,
                          float* log_sum_exp, float* scratch) const = 0;
@@ -64,13 +64,13 @@ class Float32Operations : public Operations {
                       floats(d_sum_out), d_weight, d_bias);
   }
   void linear(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight, const float* bias,
-              Activation* y, Activation* gelu_input) const final {
-    linear(lane, shape, floats(x), floats(weight), bias, floats(y), floats(gelu_input));
+              Activation* y, Activation* gelu_state) const final {
+    linear(lane, shape, floats(x), floats(weight), bias, floats(y), floats(gelu_state));
   }
   void linear_backward(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight,
-                       const Activation* d_y, const Activation* gelu_input, Activation* d_x, float* d_weight,
+                       const Activation* d_y, const Activation* gelu_state, Activation* d_x, float* d_weight,
                        float* d_bias, void*) const final {
-    linear_backward(lane, shape, floats(x), floats(weight), floats(d_y), floats(gelu_input), floats(d_x),
+    linear_backward(lane, shape, floats(x), floats(weight), floats(d_y), floats(gelu_state), floats(d_x),
                     d_weight, d_bias);
   }
   void attention(Lane& lane, const AttentionShape& shape, const Activation* qkv, Activation* out,

@@ -85,16 +85,17 @@ class Operations {
                                  const float* rstd, const float* weight, Activation* d_sum_out,
                                  float* d_weight, float* d_bias, void* scratch) const = 0;
 
-  /// y (M,out) = x (M,in) · weightᵀ (weight is (out,in)) + bias (out). With `gelu_input` (M,out) not nullptr
-  /// that sum is kept there and y = gelu(sum), the tanh form.
+  /// y (M,out) = x (M,in) · weightᵀ (weight is (out,in)) + bias (out). With `gelu_state` (M,out) not nullptr
+  /// y = gelu(that sum), the tanh form, and gelu_state is what linear_backward needs of it: the sum itself
+  /// (CUDA) or gelu's derivative there (CPU).
   virtual void linear(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight,
-                      const float* bias, Activation* y, Activation* gelu_input) const = 0;
+                      const float* bias, Activation* y, Activation* gelu_state) const = 0;
   virtual std::size_t linear_backward_scratch(LinearShape shape) const = 0;
   /// d_x (M,in) = d_y (M,out) · weight, d_weight (out,in) += d_yᵀ · x, d_bias (out) += column sums of d_y.
-  /// With `gelu_input` (M,in) not nullptr x was gelu(gelu_input), and d_x is multiplied with its derivative
-  /// there.
+  /// With `gelu_state` (M,in) not nullptr x was the y that linear returned with it, and d_x is multiplied
+  /// with gelu's derivative there.
   virtual void linear_backward(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight,
-                               const Activation* d_y, const Activation* gelu_input, Activation* d_x,
+                               const Activation* d_y, const Activation* gelu_state, Activation* d_x,
                                float* d_weight, float* d_bias, void* scratch) const = 0;
 
   /// Of attention and of attention_backward alike.

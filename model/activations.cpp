@@ -126,8 +126,8 @@ void Activations::declare_layer(int index, const Clock& clock, const ModelConfig
   std::tie(layer.normed2, layer.backward.normed2) = tensors(
       "normed2", M * C, {at(kNorm2), at(kExpand)}, {back(needs_normed2), back(kExpand)}, recompute_.norms);
   const Uses contracting{back(kContract), back(kContract)};
-  std::tie(layer.gelu_input, layer.backward.gelu_input) =
-      tensors("gelu_input", M * F, {at(kExpand), at(kExpand)}, contracting, recompute_.mlp);
+  std::tie(layer.gelu_state, layer.backward.gelu_state) =
+      tensors("gelu_state", M * F, {at(kExpand), at(kExpand)}, contracting, recompute_.mlp);
   std::tie(layer.expanded, layer.backward.expanded) =
       tensors("expanded", M * F, {at(kExpand), at(kContract)}, contracting, recompute_.mlp);
   layer.contracted = tensor("contracted", M * C, at(kContract), clock.layer(index + 1, kNorm1));

@@ -29,7 +29,7 @@ class Activations {
     Id middle;                ///< (M,C) the residual stream between attention and MLP
     Id mean2, rstd2;          ///< (M)
     Id normed2;               ///< (M,C); backward reads backward.normed2
-    Id gelu_input, expanded;  ///< (M,F); backward reads backward's
+    Id gelu_state, expanded;  ///< (M,F); backward reads backward's
     Id contracted;            ///< (M,C) the MLP's branch
     Id d_gelu_input;          ///< (M,F)
     Id d_normed2;             ///< (M,C)
@@ -40,7 +40,7 @@ class Activations {
     /// Where backward finds these: the places above, or with recomputation others that it fills itself and
     /// that live for the operations that read them.
     struct {
-      Id normed1, normed2, gelu_input, expanded;
+      Id normed1, normed2, gelu_state, expanded;
     } backward;
   };
 

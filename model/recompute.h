@@ -11,7 +11,7 @@ namespace minichilla {
 /// no bit changes.
 struct Recompute {
   bool norms = false;  ///< normed1 and normed2, from the residual stream
-  bool mlp = false;    ///< gelu_input and expanded, from normed2
+  bool mlp = false;    ///< gelu_state and expanded, from normed2
 };
 
 /// Of names as train.recompute has them: "norms", "mlp".

@@ -155,7 +155,7 @@ class Transformer::Implementation::Pass {
 
  private:
   void forward_layer(int index);
-  void expand(int index, Activations::Id normed2, Activations::Id expanded, Activations::Id gelu_input);
+  void expand(int index, Activations::Id normed2, Activations::Id expanded, Activations::Id gelu_state);
   void recompute_normed1(int index);
   void recompute_normed2(int index);
   void backward_mlp(int index, float* gradient);
@@ -215,16 +215,16 @@ void Transformer::Implementation::Pass::forward_layer(int index) {
               at(a.projected), nullptr);
   ops_.add_norm(lane_, M, C, at(a.input), at(a.projected), weight(w.norm2_weight), weight(w.norm2_bias),
                 at(a.middle), at(a.normed2), statistic(a.mean2), statistic(a.rstd2));
-  expand(index, a.normed2, a.expanded, a.gelu_input);
+  expand(index, a.normed2, a.expanded, a.gelu_state);
   ops_.linear(lane_, linear(F, C), at(a.expanded), matrix(w.contract_weight), weight(w.contract_bias),
               at(a.contracted), nullptr);
 }
 
 void Transformer::Implementation::Pass::expand(int index, Activations::Id normed2, Activations::Id expanded,
-                                               Activations::Id gelu_input) {
+                                               Activations::Id gelu_state) {
   const LayerOffsets& w = offsets(index);
   ops_.linear(lane_, linear(model_.C(), model_.F()), at(normed2), matrix(w.expand_weight),
-              weight(w.expand_bias), at(expanded), at(gelu_input));
+              weight(w.expand_bias), at(expanded), at(gelu_state));
 }
 
 void Transformer::Implementation::Pass::recompute_normed1(int index) {
@@ -279,9 +279,9 @@ void Transformer::Implementation::Pass::backward_mlp(int index, float* gradient)
   Activation* const d_stream = at(acts_.d_stream);
   const Recompute again = acts_.recompute();
   if (again.norms && again.mlp) recompute_normed2(index);
-  if (again.mlp) expand(index, a.backward.normed2, a.backward.expanded, a.backward.gelu_input);
+  if (again.mlp) expand(index, a.backward.normed2, a.backward.expanded, a.backward.gelu_state);
   ops_.linear_backward(lane_, linear(F, C), at(a.backward.expanded), matrix(w.contract_weight), d_stream,
-                       at(a.backward.gelu_input), at(a.d_gelu_input), gradient + w.contract_weight,
+                       at(a.backward.gelu_state), at(a.d_gelu_input), gradient + w.contract_weight,
                        gradient + w.contract_bias, scratch(acts_.backward_scratch));
   if (again.norms && !again.mlp) recompute_normed2(index);  // no sooner than its place is free
   ops_.linear_backward(lane_, linear(C, F), at(a.backward.normed2), matrix(w.expand_weight),

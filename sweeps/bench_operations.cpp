@@ -27,7 +27,7 @@ struct BenchOperations::Implementation {
     Buffer x, branch, sum, normed, d_normed, d_sum;  ///< (M,C)
     Buffer out;                                      ///< (M,C)
     Buffer qkv, d_qkv;                               ///< (M,3C)
-    Buffer wide, wide_input, d_wide;                 ///< (M,F)
+    Buffer wide, gelu_state, d_wide;                 ///< (M,F)
     Buffer mean, rstd, log_sum_exp;                  ///< (M), (M), (B,H,T)
     Buffer d_matrix, d_vector;  ///< gradients of the largest matrix and of the longest vector
     Buffer loss, scratch;
@@ -120,7 +120,7 @@ void BenchOperations::Implementation::allocate_lane(RandomArrays& random) {
     *array = random.activations(narrow);
   }
   for (Buffer* const array : {&lane.qkv, &lane.d_qkv}) *array = random.activations(3 * narrow);
-  for (Buffer* const array : {&lane.wide, &lane.wide_input, &lane.d_wide}) *array = random.activations(wide);
+  for (Buffer* const array : {&lane.wide, &lane.gelu_state, &lane.d_wide}) *array = random.activations(wide);
   lane.mean = random.floats(M);
   lane.rstd = random.floats(M);
   lane.log_sum_exp = random.floats(rows * H);
@@ -188,11 +188,11 @@ void BenchOperations::Implementation::add_linear(const char* name, int in, int o
       ((gelu_before ? 3.0 : 2.0) * M * in + weights + 1.0 * M * out) * a + 2 * 4 * (weights + out);
   add(name, "forward", flops, forward, [=, this](Lane& lane, const LaneArrays& of) {
     ops.linear(lane, shape, (of.*x).as<Activation>(), matrix.as<Activation>(), vector.as<float>(),
-               (of.*y).as<Activation>(), gelu_after ? of.wide_input.as<Activation>() : nullptr);
+               (of.*y).as<Activation>(), gelu_after ? of.gelu_state.as<Activation>() : nullptr);
   });
   add(name, "backward", 2 * flops, backward, [=, this](Lane& lane, const LaneArrays& of) {
     ops.linear_backward(lane, shape, (of.*x).as<Activation>(), matrix.as<Activation>(),
-                        (of.*d_y).as<Activation>(), gelu_before ? of.wide_input.as<Activation>() : nullptr,
+                        (of.*d_y).as<Activation>(), gelu_before ? of.gelu_state.as<Activation>() : nullptr,
                         (of.*d_x).as<Activation>(), of.d_matrix.as<float>(), of.d_vector.as<float>(),
                         of.scratch.as<void>());
   });

@@ -27,9 +27,9 @@ class CpuOperations : public Float32Operations {
                          float* d_sum_out, float* d_weight, float* d_bias) const override;
 
   void linear(Lane& lane, LinearShape shape, const float* x, const float* weight, const float* bias, float* y,
-              float* gelu_input) const override;
+              float* gelu_state) const override;
   void linear_backward(Lane& lane, LinearShape shape, const float* x, const float* weight, const float* d_y,
-                       const float* gelu_input, float* d_x, float* d_weight, float* d_bias) const override;
+                       const float* gelu_state, float* d_x, float* d_weight, float* d_bias) const override;
 
   std::size_t attention_scratch(const AttentionShape& shape) const override;
   void attention(Lane& lane, const AttentionShape& shape, const float* qkv, float* out, float* log_sum_exp,

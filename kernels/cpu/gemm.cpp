@@ -88,18 +88,19 @@ struct Bf16Operands {
 /// A panel of b (k elements, n ≤ kTileColumns) with the rows of a block of a.
 template <class Operands, int kVectors>
 HWY_NOINLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
-                                 const float* b, Output output, float* c, std::size_t ldc) {
+                                 const float* b, const float* bias, Output output, float* c,
+                                 std::size_t ldc) {
   using Factors = typename Operands::Factors;
   const Panels panel{b, kTileColumns};
   const Broadcasts a = left.elements;
   if (Operands::kTiles && left.tiled) {
     // Strides that the compiler knows.
     product_block<kTileRows, kVectors, Factors>(rows, n, k, {a.data, 1, kTileRows}, kTileRows * k, panel,
-                                                output, c, ldc);
+                                                bias, output, c, ldc);
   } else {
     // As many sums with one vector a row as with two: fewer would wait for each other.
     constexpr std::size_t kRows = kTileRows * 2 / kVectors;
-    product_block<kRows, kVectors, Factors>(rows, n, k, a, kRows * a.row, panel, output, c, ldc);
+    product_block<kRows, kVectors, Factors>(rows, n, k, a, kRows * a.row, panel, bias, output, c, ldc);
   }
 }
 
@@ -110,13 +111,15 @@ void multiply_block(const Product& product, const ProductBlock& block, Terms ter
   const LeftBlock left = Operands::left(product, block, terms, packed_left);
   const std::size_t elements = (terms.depth + Operands::kTermsEach - 1) / Operands::kTermsEach;
   const Output output = terms.first == 0 ? product.output : Output::add;
+  const float* const bias = terms.first == 0 ? product.bias : nullptr;
   float* const c = product.c + block.row * product.ldc + block.column;
   for (std::size_t group = 0; group < block.columns; group += kGroupColumns) {
     const std::size_t end = std::min(block.columns, group + kGroupColumns);
     for (std::size_t j = group; j < end; j += kTileColumns) {
       const std::size_t width = std::min(kTileColumns, end - j);
       const auto multiply = width > kLanes ? &multiply_panel<Operands, 2> : &multiply_panel<Operands, 1>;
-      multiply(block.rows, width, elements, left, right + j * elements, output, c + j, product.ldc);
+      multiply(block.rows, width, elements, left, right + j * elements,
+               bias != nullptr ? bias + block.column + j : nullptr, output, c + j, product.ldc);
     }
     if (terms.first + terms.depth == product.k) {
       done({block.row, block.rows, block.column + group, end - group});

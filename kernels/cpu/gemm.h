@@ -26,6 +26,7 @@ struct Product {
   Output output;
   float* c;
   std::size_t ldc;
+  const float* bias = nullptr;  ///< (n), with Output::replace: added to each row
 };
 
 /// Rows [row, row + rows) and columns [column, column + columns) of c.

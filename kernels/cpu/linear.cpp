@@ -24,10 +24,10 @@ constexpr float kGeluSlope = 2 * 0.79788456f, kGeluCubic = 0.044715f * kGeluSlop
 /// Vectors that are worked on together; see exp_bounded.
 constexpr std::size_t kAtOnce = 4;
 
-/// Of kCount vectors u, step by step as in exp_bounded: σ(2z) and σ(2z)·(1 − σ(2z)).
+/// Of kCount vectors, step by step as in exp_bounded: each u = gelu(u), derivative = gelu'(u), which is
+/// σ + u·σ·(1 − σ)·d(2z)/du.
 template <std::size_t kCount>
-HWY_INLINE void gelu_logistic(const Floats (&u)[kCount], Floats (&value)[kCount],
-                              Floats (&derivative)[kCount]) {
+HWY_INLINE void gelu(Floats (&u)[kCount], Floats (&derivative)[kCount]) {
   Floats e[kCount];
   for (std::size_t i = 0; i < kCount; ++i) {
     const Floats z2 = hn::Mul(u[i], hn::MulAdd(splat(kGeluCubic), hn::Mul(u[i], u[i]), splat(kGeluSlope)));
@@ -37,86 +37,45 @@ HWY_INLINE void gelu_logistic(const Floats (&u)[kCount], Floats (&value)[kCount]
   for (std::size_t i = 0; i < kCount; ++i) {
     const Floats larger = hn::Div(splat(1.0f), hn::Add(splat(1.0f), e[i]));
     const Floats numerator = hn::IfThenElse(hn::Lt(u[i], hn::Zero(kFloat)), e[i], splat(1.0f));
-    value[i] = hn::Mul(numerator, larger);
-    derivative[i] = hn::Mul(hn::Mul(e[i], larger), larger);
-  }
-}
-
-template <std::size_t kCount>
-HWY_INLINE void gelu(Floats (&u)[kCount]) {
-  Floats s[kCount], slope[kCount];
-  gelu_logistic(u, s, slope);
-  for (std::size_t i = 0; i < kCount; ++i) u[i] = hn::Mul(u[i], s[i]);
-}
-
-/// σ + u·σ·(1 − σ)·d(2z)/du
-template <std::size_t kCount>
-HWY_INLINE void gelu_derivative(Floats (&u)[kCount]) {
-  Floats s[kCount], slope[kCount];
-  // Beyond ±16 σ is 0 or 1 to the last bit, while the last factor could overflow.
-  for (std::size_t i = 0; i < kCount; ++i) u[i] = hn::Min(hn::Max(u[i], splat(-16)), splat(16));
-  gelu_logistic(u, s, slope);
-  for (std::size_t i = 0; i < kCount; ++i) {
-    const Floats d_z2 = hn::MulAdd(hn::Mul(splat(3 * kGeluCubic), u[i]), u[i], splat(kGeluSlope));
-    u[i] = hn::MulAdd(hn::Mul(u[i], slope[i]), d_z2, s[i]);
+    const Floats logistic = hn::Mul(numerator, larger), slope = hn::Mul(hn::Mul(e[i], larger), larger);
+    // Beyond ±16 the slope is 0, while the last factor could overflow.
+    const Floats near = hn::Min(hn::Max(u[i], splat(-16)), splat(16));
+    const Floats d_z2 = hn::MulAdd(hn::Mul(splat(3 * kGeluCubic), near), near, splat(kGeluSlope));
+    derivative[i] = hn::MulAdd(hn::Mul(near, slope), d_z2, logistic);
+    u[i] = hn::Mul(u[i], logistic);
   }
 }
 
 // Blocks of matrices whose rows are `stride` floats apart.
 
-void add_bias(std::size_t rows, std::size_t columns, std::size_t stride, const float* bias, float* y) {
-  for (std::size_t m = 0; m < rows; ++m, y += stride) {
+/// y = gelu(y), derivative = gelu'(y)
+template <std::size_t kCount, class Access>
+HWY_INLINE void gelu_at(Access access, float* y, float* derivative) {
+  Floats u[kCount], slope[kCount];
+  for (std::size_t i = 0; i < kCount; ++i) u[i] = access.load(y + i * kLanes);
+  gelu(u, slope);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    access.store(u[i], y + i * kLanes);
+    access.store(slope[i], derivative + i * kLanes);
+  }
+}
+
+void gelu_rows(std::size_t rows, std::size_t columns, std::size_t stride, float* y, float* derivative) {
+  for (std::size_t m = 0; m < rows; ++m, y += stride, derivative += stride) {
+    std::size_t c = 0;
+    for (; c + kAtOnce * kLanes <= columns; c += kAtOnce * kLanes) {
+      gelu_at<kAtOnce>(Whole(), y + c, derivative + c);
+    }
+    for_each_vector(columns - c, [&](auto access, std::size_t i)
+                                     HWY_ATTR { gelu_at<1>(access, y + c + i, derivative + c + i); });
+  }
+}
+
+/// x *= factors
+void multiply_by(std::size_t rows, std::size_t columns, std::size_t stride, const float* factors, float* x) {
+  for (std::size_t m = 0; m < rows; ++m, factors += stride, x += stride) {
     for_each_vector(columns, [&](auto access, std::size_t c) HWY_ATTR {
-      access.store(hn::Add(access.load(y + c), access.load(bias + c)), y + c);
-    });
-  }
-}
-
-/// sum += bias; y = gelu(sum)
-template <std::size_t kCount, class Access>
-HWY_INLINE void add_bias_gelu_at(Access access, const float* bias, float* sum, float* y) {
-  Floats u[kCount];
-  for (std::size_t i = 0; i < kCount; ++i) {
-    u[i] = hn::Add(access.load(sum + i * kLanes), access.load(bias + i * kLanes));
-    access.store(u[i], sum + i * kLanes);
-  }
-  gelu(u);
-  for (std::size_t i = 0; i < kCount; ++i) access.store(u[i], y + i * kLanes);
-}
-
-void add_bias_gelu(std::size_t rows, std::size_t columns, std::size_t stride, const float* bias, float* sum,
-                   float* y) {
-  for (std::size_t m = 0; m < rows; ++m, sum += stride, y += stride) {
-    std::size_t c = 0;
-    for (; c + kAtOnce * kLanes <= columns; c += kAtOnce * kLanes) {
-      add_bias_gelu_at<kAtOnce>(Whole(), bias + c, sum + c, y + c);
-    }
-    for_each_vector(columns - c, [&](auto access, std::size_t i) HWY_ATTR {
-      add_bias_gelu_at<1>(access, bias + c + i, sum + c + i, y + c + i);
-    });
-  }
-}
-
-/// d_x *= gelu'(gelu_input)
-template <std::size_t kCount, class Access>
-HWY_INLINE void multiply_gelu_derivative_at(Access access, const float* gelu_input, float* d_x) {
-  Floats u[kCount];
-  for (std::size_t i = 0; i < kCount; ++i) u[i] = access.load(gelu_input + i * kLanes);
-  gelu_derivative(u);
-  for (std::size_t i = 0; i < kCount; ++i) {
-    access.store(hn::Mul(access.load(d_x + i * kLanes), u[i]), d_x + i * kLanes);
-  }
-}
-
-void multiply_gelu_derivative(std::size_t rows, std::size_t columns, std::size_t stride,
-                              const float* gelu_input, float* d_x) {
-  for (std::size_t m = 0; m < rows; ++m, gelu_input += stride, d_x += stride) {
-    std::size_t c = 0;
-    for (; c + kAtOnce * kLanes <= columns; c += kAtOnce * kLanes) {
-      multiply_gelu_derivative_at<kAtOnce>(Whole(), gelu_input + c, d_x + c);
-    }
-    for_each_vector(columns - c, [&](auto access, std::size_t i) HWY_ATTR {
-      multiply_gelu_derivative_at<1>(access, gelu_input + c + i, d_x + c + i);
+      access.store(hn::Mul(access.load(x + c), access.load(factors + c)), x + c);
     });
   }
 }
@@ -153,9 +112,8 @@ HWY_AFTER_NAMESPACE();
 namespace minichilla {
 namespace {
 
-HWY_EXPORT(add_bias);
-HWY_EXPORT(add_bias_gelu);
-HWY_EXPORT(multiply_gelu_derivative);
+HWY_EXPORT(gelu_rows);
+HWY_EXPORT(multiply_by);
 HWY_EXPORT(add_column_sums);
 
 struct Sizes {
@@ -169,31 +127,26 @@ struct Sizes {
 }  // namespace
 
 void CpuOperations::linear(Lane& lane, LinearShape shape, const float* x, const float* weight,
-                           const float* bias, float* y, float* gelu_input) const {
+                           const float* bias, float* y, float* gelu_state) const {
   const auto [M, in, out] = Sizes(shape);
-  float* const sum = gelu_input != nullptr ? gelu_input : y;
-  const auto finish = [&, columns = out](const ProductBlock& block) {
+  const Product product{Transpose::no, Transpose::yes, M, out, in, x, in, weight, in, Output::replace, y, out,
+                        bias};
+  const auto apply_gelu = [&, columns = out](const ProductBlock& block) {
     const std::size_t at = block.row * columns + block.column;
-    if (gelu_input != nullptr) {
-      HWY_DYNAMIC_DISPATCH(add_bias_gelu)
-      (block.rows, block.columns, columns, bias + block.column, sum + at, y + at);
-    } else {
-      HWY_DYNAMIC_DISPATCH(add_bias)(block.rows, block.columns, columns, bias + block.column, y + at);
-    }
+    HWY_DYNAMIC_DISPATCH(gelu_rows)(block.rows, block.columns, columns, y + at, gelu_state + at);
   };
-  gemm(precision_, {Transpose::no, Transpose::yes, M, out, in, x, in, weight, in, Output::replace, sum, out},
-       gemm_workspace(lane), BlockDone(finish));
+  gemm(precision_, product, gemm_workspace(lane),
+       gelu_state != nullptr ? BlockDone(apply_gelu) : BlockDone());
 }
 
 void CpuOperations::linear_backward(Lane& lane, LinearShape shape, const float* x, const float* weight,
-                                    const float* d_y, const float* gelu_input, float* d_x, float* d_weight,
+                                    const float* d_y, const float* gelu_state, float* d_x, float* d_weight,
                                     float* d_bias) const {
   const auto [M, in, out] = Sizes(shape);
   const auto finish = [&, columns = in, d_y_columns = out](const ProductBlock& block) {
     const std::size_t at = block.row * columns + block.column;
-    if (gelu_input != nullptr) {
-      HWY_DYNAMIC_DISPATCH(multiply_gelu_derivative)
-      (block.rows, block.columns, columns, gelu_input + at, d_x + at);
+    if (gelu_state != nullptr) {
+      HWY_DYNAMIC_DISPATCH(multiply_by)(block.rows, block.columns, columns, gelu_state + at, d_x + at);
     }
     // The product has just read these rows of d_y.
     if (block.column == 0) {

@@ -24,6 +24,8 @@ struct Broadcasts {
 
 /// A row-major matrix of which vectors are read: whole vectors must be readable at its end of a row.
 struct Panels {
+  HWY_INLINE Panels from_row(std::size_t i) const { return {data + i * row, row}; }
+
   const float* data;
   std::size_t row;
 };
@@ -35,15 +37,22 @@ struct Float32Factors {
 };
 
 /// c (kRows, n) = or += a (kRows, k) · b (k, n), n ≤ kVectors·kLanes, all sums in registers; k in ascending
-/// order.
+/// order. With bias (n) not nullptr each sum begins with it.
 template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
-HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output, float* c,
-                             std::size_t c_row) {
+HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, const float* bias,
+                             Output output, float* c, std::size_t c_row) {
+  const std::size_t last = static_cast<std::size_t>(kVectors - 1) * kLanes;
+  const auto tail = hn::FirstN(kFloat, n - last);
   Floats sums[kRows][kVectors];
-#pragma GCC unroll 28
-  for (std::size_t i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::Zero(kFloat);
+  for (int v = 0; v < kVectors; ++v) {
+    Floats first = hn::Zero(kFloat);
+    if (bias != nullptr) {
+      const float* from = bias + static_cast<std::size_t>(v) * kLanes;
+      first = v + 1 < kVectors ? hn::LoadU(kFloat, from) : hn::MaskedLoad(tail, kFloat, from);
+    }
+#pragma GCC unroll 28
+    for (std::size_t i = 0; i < kRows; ++i) sums[i][v] = first;
   }
   for (std::size_t p = 0; p < k; ++p, a.data += a.column, b.data += b.row) {
     Floats row[kVectors];
@@ -57,8 +66,6 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
       for (int v = 0; v < kVectors; ++v) sums[i][v] = Factors::add_product(element, row[v], sums[i][v]);
     }
   }
-  const std::size_t last = static_cast<std::size_t>(kVectors - 1) * kLanes;
-  const auto tail = hn::FirstN(kFloat, n - last);
 #pragma GCC unroll 28
   for (std::size_t i = 0; i < kRows; ++i, c += c_row) {
 #pragma GCC unroll 4
@@ -81,14 +88,14 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
 /// A tile of m rows, 0 < m ≤ kRows.
 template <std::size_t kRows, int kVectors, class Factors>
 HWY_INLINE void product_rows(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b,
-                             Output output, float* c, std::size_t c_row) {
+                             const float* bias, Output output, float* c, std::size_t c_row) {
   if constexpr (kRows > 1) {
     if (m < kRows) {
-      product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, output, c, c_row);
+      product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, bias, output, c, c_row);
       return;
     }
   }
-  product_tile<kRows, kVectors, Factors>(n, k, a, b, output, c, c_row);
+  product_tile<kRows, kVectors, Factors>(n, k, a, b, bias, output, c, c_row);
 }
 
 /// All rows of a column block that is kVectors wide: tiles of kRows rows, whose elements of a begin `step`
@@ -96,16 +103,16 @@ HWY_INLINE void product_rows(std::size_t m, std::size_t n, std::size_t k, Broadc
 /// have few kinds of tiles, large ones are halved first.
 template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
 HWY_INLINE void product_block(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, std::size_t step,
-                              Panels b, Output output, float* c, std::size_t c_row) {
+                              Panels b, const float* bias, Output output, float* c, std::size_t c_row) {
   for (; m >= kRows; m -= kRows, a.data += step, c += kRows * c_row) {
-    product_tile<kRows, kVectors, Factors>(n, k, a, b, output, c, c_row);
+    product_tile<kRows, kVectors, Factors>(n, k, a, b, bias, output, c, c_row);
   }
   if (m == 0) return;
   if constexpr (kRows > 7) {
     constexpr std::size_t kHalf = kRows / 2;
-    product_block<kHalf, kVectors, Factors>(m, n, k, a, kHalf * a.row, b, output, c, c_row);
+    product_block<kHalf, kVectors, Factors>(m, n, k, a, kHalf * a.row, b, bias, output, c, c_row);
   } else if constexpr (kRows > 1) {
-    product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, output, c, c_row);
+    product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, bias, output, c, c_row);
   }
 }
 
@@ -119,11 +126,12 @@ HWY_NOINLINE void product(std::size_t m, std::size_t n, std::size_t k, Broadcast
   constexpr std::size_t kWide = 2 * kLanes;
   std::size_t column = 0;
   for (; column + kLanes < n; column += kWide) {
-    product_block<4, 2>(m, std::min(kWide, n - column), k, a, 4 * a.row, {b.data + column, b.row}, output,
-                        c + column, c_row);
+    product_block<4, 2>(m, std::min(kWide, n - column), k, a, 4 * a.row, {b.data + column, b.row}, nullptr,
+                        output, c + column, c_row);
   }
   if (column < n) {
-    product_block<8, 1>(m, n - column, k, a, 8 * a.row, {b.data + column, b.row}, output, c + column, c_row);
+    product_block<8, 1>(m, n - column, k, a, 8 * a.row, {b.data + column, b.row}, nullptr, output, c + column,
+                        c_row);
   }
 }
 

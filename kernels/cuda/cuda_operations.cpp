@@ -124,21 +124,21 @@ class OperationsOn final : public CudaOperations {
   }
 
   void linear(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight, const float* bias,
-              Activation* y, Activation* gelu_input) const override {
+              Activation* y, Activation* gelu_state) const override {
     using Then = Epilogue<Real>;
     matmul().multiply(stream_of(lane), {shape.M, shape.out, shape.in, false, true}, {real(x), shape.in},
                       {real(weight), shape.in}, {real(y), shape.out},
-                      gelu_input ? Then::add_bias_and_gelu(bias, real(gelu_input)) : Then::add_bias(bias));
+                      gelu_state ? Then::add_bias_and_gelu(bias, real(gelu_state)) : Then::add_bias(bias));
   }
   std::size_t linear_backward_scratch(LinearShape) const override { return 0; }
   void linear_backward(Lane& lane, LinearShape shape, const Activation* x, const Activation* weight,
-                       const Activation* d_y, const Activation* gelu_input, Activation* d_x, float* d_weight,
+                       const Activation* d_y, const Activation* gelu_state, Activation* d_x, float* d_weight,
                        float* d_bias, void*) const override {
     using Then = Epilogue<Real>;
     const cudaStream_t stream = stream_of(lane);
     matmul().multiply(stream, {shape.M, shape.in, shape.out, false, false}, {real(d_y), shape.out},
                       {real(weight), shape.in}, {real(d_x), shape.in},
-                      gelu_input ? Then::times_gelu_derivative(real(gelu_input)) : Then());
+                      gelu_state ? Then::times_gelu_derivative(real(gelu_state)) : Then());
     matmul().multiply_fp32(stream, {shape.out, shape.in, shape.M, true, false}, {real(d_y), shape.out},
                            {real(x), shape.in}, {d_weight, shape.in}, true, d_bias);
   }

@@ -28,10 +28,10 @@ class LayerPass {
     float *const attended = zeros(M * C), *const log_sum_exp = zeros(B_ * H_ * T_);
     float* const scratch = zeros(static_cast<int>(ops_.attention_scratch(shape) / sizeof(float)));
     ops_.attention(lane_, shape, qkv, attended, log_sum_exp, scratch);
-    float *const wide = zeros(4 * M * C), *const gelu_input = zeros(4 * M * C);
-    ops_.linear(lane_, {M, C, 4 * C}, attended, random(4 * C * C, 7), random(4 * C, 8), wide, gelu_input);
+    float *const wide = zeros(4 * M * C), *const gelu_state = zeros(4 * M * C);
+    ops_.linear(lane_, {M, C, 4 * C}, attended, random(4 * C * C, 7), random(4 * C, 8), wide, gelu_state);
     float *const d_wide = zeros(4 * M * C), *const d_w = zeros(4 * C * C), *const d_b = zeros(C);
-    ops_.linear_backward(lane_, {M, 4 * C, C}, wide, random(4 * C * C, 9), random(M * C, 10), gelu_input,
+    ops_.linear_backward(lane_, {M, 4 * C, C}, wide, random(4 * C * C, 9), random(M * C, 10), gelu_state,
                          d_wide, d_w, d_b);
     float* const d_qkv = zeros(3 * M * C);
     ops_.attention_backward(lane_, shape, qkv, attended, log_sum_exp, random(M * C, 11), d_qkv, scratch);

@@ -62,22 +62,22 @@ class CheckedOperations final : public Float32Operations {
                             d_bias);
   }
   void linear(Lane& lane, LinearShape shape, const float* x, const float* weight, const float* bias, float* y,
-              float* gelu_input) const override {
+              float* gelu_state) const override {
     const int M = shape.M, in = shape.in, out = shape.out;
-    check("linear", {{x, M * in}, {weight, out * in}, {bias, out}, {y, M * out}, {gelu_input, M * out}});
-    real_.linear(lane, shape, x, weight, bias, y, gelu_input);
+    check("linear", {{x, M * in}, {weight, out * in}, {bias, out}, {y, M * out}, {gelu_state, M * out}});
+    real_.linear(lane, shape, x, weight, bias, y, gelu_state);
   }
   void linear_backward(Lane& lane, LinearShape shape, const float* x, const float* weight, const float* d_y,
-                       const float* gelu_input, float* d_x, float* d_weight, float* d_bias) const override {
+                       const float* gelu_state, float* d_x, float* d_weight, float* d_bias) const override {
     const int M = shape.M, in = shape.in, out = shape.out;
     check("linear_backward", {{x, M * in},
                               {weight, out * in},
                               {d_y, M * out},
-                              {gelu_input, M * in},
+                              {gelu_state, M * in},
                               {d_x, M * in},
                               {d_weight, out * in},
                               {d_bias, out}});
-    real_.linear_backward(lane, shape, x, weight, d_y, gelu_input, d_x, d_weight, d_bias);
+    real_.linear_backward(lane, shape, x, weight, d_y, gelu_state, d_x, d_weight, d_bias);
   }
   std::size_t attention_scratch(const AttentionShape& shape) const override {
     return real_.attention_scratch(shape);
