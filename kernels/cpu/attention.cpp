@@ -13,6 +13,8 @@
 // Highway's order: what is compiled once per target follows foreach_target.h.
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "kernels/cpu/attention_tiles-inl.h"
+// After foreach_target.h, too.
+#include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
@@ -57,11 +59,10 @@ void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, 
   const std::size_t tokens = static_cast<std::size_t>(T), width = static_cast<std::size_t>(D);
   const AttentionScratch layout(tokens, width);
   float* const keys_transposed = scratch;
-  float* const values = keys_transposed + layout.transposed;
-  float* const scores = values + layout.packed;
-  const std::size_t value_row = round_up(width, kLanes);
+  float* const values_copy = keys_transposed + layout.transposed;
+  float* const scores = values_copy + layout.packed;
   transpose(tokens, width, k, row, 1 / std::sqrt(static_cast<float>(D)), keys_transposed, layout.key_row);
-  copy_rows(tokens, width, v, row, values, value_row);
+  const Panels values = rows_of_vectors(tokens, width, v, row, values_copy);
 
   for (int begin = 0; begin < T; begin += static_cast<int>(kQueryBlock)) {
     const int end = std::min(T, begin + static_cast<int>(kQueryBlock));
@@ -70,7 +71,8 @@ void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, 
     product(rows, columns.width, width, {q + static_cast<std::size_t>(begin) * row, row, 1},
             {keys_transposed + columns.first, layout.key_row}, Output::replace, scores, layout.key_row);
     mask_scores(pattern, begin, end, columns, scores, layout.key_row);
-    float top[kQueryBlock], total[kQueryBlock];
+    constexpr std::size_t kRoom = std::max(kQueryBlock, kLanes);
+    float top[kRoom], total[kRoom], share[kRoom];
     std::size_t done = 0;
     for (; done + kRowsAtOnce <= rows; done += kRowsAtOnce) {
       exponentials<kRowsAtOnce>(scores + done * layout.key_row, layout.key_row, columns.width, top + done,
@@ -83,14 +85,17 @@ void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, 
     const std::size_t key = static_cast<std::size_t>(columns.keys.begin);
     float* block_out = out + static_cast<std::size_t>(begin) * out_row;
     product(rows, width, static_cast<std::size_t>(columns.keys.end) - key,
-            {scores + (key - columns.first), layout.key_row, 1}, {values + key * value_row, value_row},
-            Output::replace, block_out, out_row);
+            {scores + (key - columns.first), layout.key_row, 1}, values.from_row(key), Output::replace,
+            block_out, out_row);
+    for_each_vector(rows, [&](auto access, std::size_t i) HWY_ATTR {
+      const Floats sum = access.load(total + i);
+      access.store(hn::Div(splat(1), sum), share + i);
+      access.store(hn::Add(access.load(top + i), hn::Log(kFloat, sum)), log_sum_exp + begin + i);
+    });
     for (std::size_t i = 0; i < rows; ++i, block_out += out_row) {
-      const Floats share = splat(1 / total[i]);
       for_each_vector(width, [&](auto access, std::size_t d) HWY_ATTR {
-        access.store(hn::Mul(share, access.load(block_out + d)), block_out + d);
+        access.store(hn::Mul(splat(share[i]), access.load(block_out + d)), block_out + d);
       });
-      log_sum_exp[static_cast<std::size_t>(begin) + i] = top[i] + std::log(total[i]);
     }
   }
 }

@@ -18,40 +18,48 @@
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
 
-/// The operands of HeadGradient repacked, and a tile of queries' probabilities and score gradients.
+/// The operands of HeadGradient as the products read them, and a tile of queries' probabilities and score
+/// gradients.
 struct PackedHead {
   PackedHead(const HeadGradient& head, float* scratch)
       : layout(static_cast<std::size_t>(head.T), static_cast<std::size_t>(head.D)),
         tokens(static_cast<std::size_t>(head.T)),
         width(static_cast<std::size_t>(head.D)),
-        head_row(round_up(width, kLanes)),
+        padded_width(round_up(width, kLanes)),
+        in_place(used_in_place(tokens, width)),
         scale(1 / std::sqrt(static_cast<float>(head.D))),
         keys_transposed(scratch),
         values_transposed(keys_transposed + layout.transposed),
-        keys(values_transposed + layout.transposed),
-        queries(keys + layout.packed),
-        d_out(queries + layout.packed),
-        d_keys(d_out + layout.packed),
-        d_values(d_keys + layout.packed),
-        probabilities(d_values + layout.packed),
+        probabilities(values_transposed + layout.transposed),
         d_scores(probabilities + layout.tile) {
+    float* const copies = d_scores + layout.tile;
     // The keys carry 1/sqrt(D) for the scores, exactly as in the forward pass.
     transpose(tokens, width, head.k, head.row, scale, keys_transposed, layout.key_row);
     transpose(tokens, width, head.v, head.row, 1, values_transposed, layout.key_row);
-    copy_rows(tokens, width, head.k, head.row, keys, head_row);
-    copy_rows(tokens, width, head.q, head.row, queries, head_row);
-    copy_rows(tokens, width, head.d_out, head.out_row, d_out, head_row);
-    std::fill(d_keys, d_keys + tokens * head_row, 0.0f);
-    std::fill(d_values, d_values + tokens * head_row, 0.0f);
+    keys = rows_of_vectors(tokens, width, head.k, head.row, copies);
+    queries = rows_of_vectors(tokens, width, head.q, head.row, copies + layout.packed);
+    d_out = rows_of_vectors(tokens, width, head.d_out, head.out_row, copies + 2 * layout.packed);
+    gradient_row = in_place ? head.row : padded_width;
+    d_keys = in_place ? head.d_k : copies + 3 * layout.packed;
+    d_values = in_place ? head.d_v : copies + 4 * layout.packed;
+    for (std::size_t t = 0; t < tokens; ++t) {
+      for (std::size_t d = 0; d < padded_width; d += kLanes) {
+        hn::StoreU(hn::Zero(kFloat), kFloat, d_keys + t * gradient_row + d);
+        hn::StoreU(hn::Zero(kFloat), kFloat, d_values + t * gradient_row + d);
+      }
+    }
   }
 
   AttentionScratch layout;
-  std::size_t tokens, width, head_row;
+  std::size_t tokens, width;
+  std::size_t padded_width;  ///< whole vectors
+  bool in_place;
   float scale;
   float *keys_transposed, *values_transposed;  // (D, key_row)
-  float *keys, *queries, *d_out;               // (T, head_row)
-  float *d_keys, *d_values;                    // (T, head_row)
   float *probabilities, *d_scores;             // (kQueryTile, key_row)
+  Panels keys, queries, d_out;                 // (T, D)
+  std::size_t gradient_row;
+  float *d_keys, *d_values;  // (T, gradient_row)
 };
 
 /// Rows, `stride` floats apart, of [0, width) with width a multiple of kLanes: from scores (−∞ where nothing
@@ -109,38 +117,35 @@ HWY_INLINE void backward_block(const HeadGradient& head, const PackedHead& packe
     score_gradients<1>(probabilities + done * key_row + shift, d_scores + done * key_row + shift, key_row,
                        columns.width, log_sum_exp + done, delta + done, packed.scale);
   }
-  for (std::size_t i = 0; i < rows; ++i) {
-    fill_outside(probabilities + i * key_row, shift, shift + columns.width, tile_columns.width, 0.0f);
-    fill_outside(d_scores + i * key_row, shift, shift + columns.width, tile_columns.width, 0.0f);
-  }
   const std::size_t key = static_cast<std::size_t>(columns.keys.begin);
   product(rows, packed.width, static_cast<std::size_t>(columns.keys.end) - key,
-          {d_scores + (key - tile_columns.first), key_row, 1},
-          {packed.keys + key * packed.head_row, packed.head_row}, Output::replace,
+          {d_scores + (key - tile_columns.first), key_row, 1}, packed.keys.from_row(key), Output::replace,
           head.d_q + first_query * head.row, head.row);
 }
 
-/// Adds a finished tile of the queries [begin, end) to the gradients of the keys that they see.
+/// Adds a finished tile of the queries [begin, end) to the gradients of the keys that they see: for each
+/// block of keys those blocks of queries whose columns hold it.
 HWY_INLINE void add_key_gradients(const HeadGradient& head, const PackedHead& packed, int begin, int end,
                                   const ScoreColumns& columns) {
   const int step = static_cast<int>(kQueryBlock);
-  for (int key = columns.keys.begin; key < columns.keys.end; key += step) {
+  for (int key = static_cast<int>(columns.first); key < columns.keys.end; key += step) {
     const int key_end = std::min(key + step, columns.keys.end);
     const KeyRange queries = head.pattern.query_range(key, key_end, head.T);
-    const int from = std::max(begin, queries.begin), to = std::min(end, queries.end);
+    const int from = std::max(begin, queries.begin / step * step),
+              to = std::min(end, (queries.end + step - 1) / step * step);
     if (from >= to) continue;
     const std::size_t keys = static_cast<std::size_t>(key_end - key),
                       count = static_cast<std::size_t>(to - from);
     const std::size_t corner = static_cast<std::size_t>(from - begin) * packed.layout.key_row +
                                (static_cast<std::size_t>(key) - columns.first);
-    const std::size_t first_query = static_cast<std::size_t>(from) * packed.head_row;
-    const std::size_t first_key = static_cast<std::size_t>(key) * packed.head_row;
-    product(keys, packed.head_row, count, {packed.probabilities + corner, 1, packed.layout.key_row},
-            {packed.d_out + first_query, packed.head_row}, Output::add, packed.d_values + first_key,
-            packed.head_row);
-    product(keys, packed.head_row, count, {packed.d_scores + corner, 1, packed.layout.key_row},
-            {packed.queries + first_query, packed.head_row}, Output::add, packed.d_keys + first_key,
-            packed.head_row);
+    const std::size_t first_query = static_cast<std::size_t>(from);
+    const std::size_t first_key = static_cast<std::size_t>(key) * packed.gradient_row;
+    product(keys, packed.padded_width, count, {packed.probabilities + corner, 1, packed.layout.key_row},
+            packed.d_out.from_row(first_query), Output::add, packed.d_values + first_key,
+            packed.gradient_row);
+    product(keys, packed.padded_width, count, {packed.d_scores + corner, 1, packed.layout.key_row},
+            packed.queries.from_row(first_query), Output::add, packed.d_keys + first_key,
+            packed.gradient_row);
   }
 }
 
@@ -155,10 +160,13 @@ void attend_head_backward(const HeadGradient& head, float* scratch) {
     }
     add_key_gradients(head, packed, begin, end, columns);
   }
+  if (packed.in_place) return;
   for (std::size_t t = 0; t < packed.tokens; ++t) {
     for_each_vector(packed.width, [&](auto access, std::size_t d) HWY_ATTR {
-      access.store(hn::LoadU(kFloat, packed.d_keys + t * packed.head_row + d), head.d_k + t * head.row + d);
-      access.store(hn::LoadU(kFloat, packed.d_values + t * packed.head_row + d), head.d_v + t * head.row + d);
+      access.store(hn::LoadU(kFloat, packed.d_keys + t * packed.gradient_row + d),
+                   head.d_k + t * head.row + d);
+      access.store(hn::LoadU(kFloat, packed.d_values + t * packed.gradient_row + d),
+                   head.d_v + t * head.row + d);
     });
   }
 }
