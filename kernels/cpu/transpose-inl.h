@@ -14,21 +14,40 @@ HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
 
 #if HWY_TARGET != HWY_SCALAR
-/// to (4, to_row) = the transpose of from (4, from_row) · scale
-HWY_INLINE void transpose_4x4(const float* from, std::size_t from_row, float scale, float* to,
-                              std::size_t to_row) {
+/// Rows that transpose_rows takes at a time: as many as a vector has lanes, of 4 and 8.
+constexpr std::size_t kTransposeRows = kLanes >= 8 ? 8 : 4;
+
+/// to (columns, to_row) = the transpose of from (kRows, from_row) · scale; kRows is 4 or 8.
+template <std::size_t kRows>
+HWY_INLINE void transpose_rows(std::size_t columns, const float* from, std::size_t from_row, float scale,
+                               float* to, std::size_t to_row) {
+  const hn::FixedTag<float, kRows> rows;
   const hn::FixedTag<float, 4> four;
-  const auto factor = hn::Set(four, scale);
-  const auto row0 = hn::Mul(factor, hn::LoadU(four, from));
-  const auto row1 = hn::Mul(factor, hn::LoadU(four, from + from_row));
-  const auto row2 = hn::Mul(factor, hn::LoadU(four, from + 2 * from_row));
-  const auto row3 = hn::Mul(factor, hn::LoadU(four, from + 3 * from_row));
-  const auto low02 = hn::InterleaveLower(four, row0, row2), low13 = hn::InterleaveLower(four, row1, row3);
-  const auto high02 = hn::InterleaveUpper(four, row0, row2), high13 = hn::InterleaveUpper(four, row1, row3);
-  hn::StoreU(hn::InterleaveLower(four, low02, low13), four, to);
-  hn::StoreU(hn::InterleaveUpper(four, low02, low13), four, to + to_row);
-  hn::StoreU(hn::InterleaveLower(four, high02, high13), four, to + 2 * to_row);
-  hn::StoreU(hn::InterleaveUpper(four, high02, high13), four, to + 3 * to_row);
+  const auto factor = hn::Set(rows, scale);
+  // Four columns of row i and, of 8 rows, of row i + 4.
+  const auto load = [&](const float* at, std::size_t i) HWY_ATTR {
+    const auto row = hn::LoadU(four, at + i * from_row);
+    if constexpr (kRows == 4) {
+      return hn::Mul(factor, row);
+    } else {
+      return hn::Mul(factor, hn::Combine(rows, hn::LoadU(four, at + (i + 4) * from_row), row));
+    }
+  };
+  std::size_t c = 0;
+  for (; c + 4 <= columns; c += 4) {
+    const auto row0 = load(from + c, 0), row1 = load(from + c, 1), row2 = load(from + c, 2),
+               row3 = load(from + c, 3);
+    // Both work in each half of 8 rows.
+    const auto low02 = hn::InterleaveLower(rows, row0, row2), low13 = hn::InterleaveLower(rows, row1, row3);
+    const auto high02 = hn::InterleaveUpper(rows, row0, row2), high13 = hn::InterleaveUpper(rows, row1, row3);
+    hn::StoreU(hn::InterleaveLower(rows, low02, low13), rows, to + c * to_row);
+    hn::StoreU(hn::InterleaveUpper(rows, low02, low13), rows, to + (c + 1) * to_row);
+    hn::StoreU(hn::InterleaveLower(rows, high02, high13), rows, to + (c + 2) * to_row);
+    hn::StoreU(hn::InterleaveUpper(rows, high02, high13), rows, to + (c + 3) * to_row);
+  }
+  for (; c < columns; ++c) {
+    for (std::size_t i = 0; i < kRows; ++i) to[c * to_row + i] = scale * from[i * from_row + c];
+  }
 }
 #endif
 
@@ -38,13 +57,11 @@ HWY_INLINE void transpose(std::size_t rows, std::size_t columns, const float* fr
                           float scale, float* to, std::size_t to_row) {
   std::size_t r = 0;
 #if HWY_TARGET != HWY_SCALAR
+  for (; r + kTransposeRows <= rows; r += kTransposeRows) {
+    transpose_rows<kTransposeRows>(columns, from + r * from_row, from_row, scale, to + r, to_row);
+  }
   for (; r + 4 <= rows; r += 4) {
-    const float* row = from + r * from_row;
-    std::size_t c = 0;
-    for (; c + 4 <= columns; c += 4) transpose_4x4(row + c, from_row, scale, to + c * to_row + r, to_row);
-    for (; c < columns; ++c) {
-      for (std::size_t i = 0; i < 4; ++i) to[c * to_row + r + i] = scale * row[i * from_row + c];
-    }
+    transpose_rows<4>(columns, from + r * from_row, from_row, scale, to + r, to_row);
   }
 #endif
   for (; r < rows; ++r) {
