@@ -34,8 +34,8 @@ HWY_INLINE ScoreColumns score_columns(const AttentionPattern& pattern, int query
   return {keys, first, round_up(static_cast<std::size_t>(keys.end) - first, kLanes)};
 }
 
-/// Sequences up to so many tokens are read where they are: between the repacked rows of longer ones lie fewer
-/// addresses that compete for the same cache sets.
+/// Rows of sequences up to so many tokens are read where they are. Those of longer ones, which lie far apart
+/// and so compete for a few sets of the cache, are brought together first.
 constexpr std::size_t kTokensInPlace = 64;
 
 /// Whether vectors of a head's rows can be used where the rows are. Else they are repacked.
