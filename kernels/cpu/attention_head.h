@@ -45,9 +45,10 @@ struct AttentionScratch {
   std::size_t packed;      ///< (T, head_row)
   std::size_t tile;        ///< (kQueryTile, key_row)
 
-  /// keys transposed, values; scores of a block
+  /// keys transposed; values, where they are repacked; scores of a block
   std::size_t forward() const { return transposed + packed + kQueryBlock * key_row; }
-  /// keys and values transposed; keys, queries, d_out, d_keys, d_values; probabilities and d_scores of a tile
+  /// keys and values transposed; probabilities and d_scores of a tile; where they are repacked keys, queries,
+  /// d_out, d_keys and d_values
   std::size_t backward() const { return 2 * transposed + 5 * packed + 2 * tile; }
 };
 
