@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/cpu_bf16.h"
+
 namespace minichilla {
 
 struct FmaRun {
@@ -14,8 +16,8 @@ struct FmaRun {
 /// instruction-set path that the kernels take; fused where that path can.
 FmaRun run_multiply_adds(std::int64_t rounds);
 
-/// The same of products of bf16 numbers that an instruction adds to fp32 sums; no flops without one
-/// (cpu_has_bf16_instruction()).
-FmaRun run_bf16_multiply_adds(std::int64_t rounds);
+/// The same of products of bf16 numbers that an instruction adds to fp32 sums, in one of the ways that this
+/// processor has (cpu_bf16_products()); no flops of fp32_arithmetic.
+FmaRun run_bf16_multiply_adds(Bf16Products products, std::int64_t rounds);
 
 }  // namespace minichilla

@@ -125,8 +125,4 @@ class Device {
 /// is not for it.
 std::unique_ptr<Device> make_cpu_device(int lanes, Precision precision = Precision::fp32);
 
-/// Whether the kernels multiply bf16 numbers by an instruction on this processor, twice as many at a time as
-/// fp32 numbers, and not by fp32 arithmetic.
-bool cpu_has_bf16_instruction();
-
 }  // namespace minichilla

@@ -46,7 +46,7 @@ Timing time_operation(Device& device, double seconds, const BenchOperation& oper
 }
 
 /// FLOP/s of all lanes, each of which runs `run`.
-double multiply_adds_per_s(Device& device, double seconds, FmaRun (*run)(std::int64_t)) {
+double multiply_adds_per_s(Device& device, double seconds, const std::function<FmaRun(std::int64_t)>& run) {
   constexpr std::int64_t kRounds = 1000;
   std::vector<float> values(static_cast<std::size_t>(device.lanes()));
   const Timing timing = time_repetitions(
@@ -63,12 +63,16 @@ double multiply_adds_per_s(Device& device, double seconds, FmaRun (*run)(std::in
 
 void measure_cpu_peak(Device& device, const BenchOptions& options, Peak& peak) {
   const double seconds = kPeakPatience * options.seconds;
-  if (cpu_has_bf16_instruction()) {
-    peak.bf16_flops_per_s = multiply_adds_per_s(device, seconds, run_bf16_multiply_adds);
+  const Bf16Products products = cpu_bf16_products();
+  if (products != Bf16Products::fp32_arithmetic) {
+    peak.bf16_of = name_of(products);
+    peak.bf16_flops_per_s = multiply_adds_per_s(device, seconds, [products](std::int64_t rounds) {
+      return run_bf16_multiply_adds(products, rounds);
+    });
   }
   if (options.precision == Precision::bf16 && peak.bf16_flops_per_s > 0) {
     peak.flops_per_s = peak.bf16_flops_per_s;
-    peak.flops_of = "bf16 dot products in registers";
+    peak.flops_of = peak.bf16_of + " in registers";
   } else {
     peak.flops_per_s = multiply_adds_per_s(device, seconds, run_multiply_adds);
     peak.flops_of = "fp32 multiply-adds in registers";

@@ -39,7 +39,8 @@ struct BenchOptions {
 struct Peak {
   double flops_per_s;
   std::string flops_of;         ///< what was computed, in words
-  double bf16_flops_per_s = 0;  ///< of a CPU's bf16 dot products; 0: it has none, or is a GPU
+  double bf16_flops_per_s = 0;  ///< of a CPU's instruction for bf16; 0: it has none, or is a GPU
+  std::string bf16_of;          ///< what computed that
   double bytes_per_s;           ///< read and written together
   std::string bytes_of;
 };

@@ -29,11 +29,12 @@ std::string heading(const DeviceFigures& figures) {
 
 std::string peak_text(const DeviceFigures& figures, const std::string& precision) {
   const Peak& peak = *figures.peak;
-  const std::string bf16 = peak.bf16_flops_per_s == 0
-                               ? "this CPU has none"
-                               : format_short(peak.bf16_flops_per_s / kGiga) + " GFLOP/s";
+  const std::string bf16 =
+      peak.bf16_flops_per_s == 0
+          ? "no instruction for bf16"
+          : peak.bf16_of + ": " + format_short(peak.bf16_flops_per_s / kGiga) + " GFLOP/s";
   return "peak    " + format_short(peak.flops_per_s / kGiga) + " GFLOP/s: " + peak.flops_of +
-         (figures.device == "cpu" ? " (bf16 dot products: " + bf16 + ")" : ", " + precision) + "\nmemory  " +
+         (figures.device == "cpu" ? " (" + bf16 + ")" : ", " + precision) + "\nmemory  " +
          format_short(peak.bytes_per_s / kGiga) + " GB/s read and written: " + peak.bytes_of + "\n";
 }
 

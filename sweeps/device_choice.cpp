@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "kernels/cpu_bf16.h"
 #include "kernels/cuda_device.h"
 #include "kernels/error.h"
 #include "model/quote.h"
@@ -42,8 +43,11 @@ int ordinal_of(const std::string& choice) {
 }  // namespace
 
 std::string slow_on_this_cpu(const std::string& precision) {
-  if (precision != name_of(Precision::bf16) || cpu_has_bf16_instruction()) return {};
-  return "this CPU has no bf16 dot product (AVX512_BF16): bf16 is slower than fp32 on it";
+  if (precision != name_of(Precision::bf16) || cpu_bf16_products() != Bf16Products::fp32_arithmetic) {
+    return {};
+  }
+  return "this CPU has no instruction that multiplies bf16 (AVX512_BF16 or AMX): bf16 is slower than fp32 on "
+         "it";
 }
 
 ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads,

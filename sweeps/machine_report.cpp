@@ -20,7 +20,7 @@ MachineReport machine_report() {
           .cores = usable_cores(),
           .memory_available = host_memory_available().value_or(0),
           .cpu_numerics = make_cpu_device(1)->numerics(),
-          .cpu_bf16 = cpu_has_bf16_instruction(),
+          .cpu_bf16 = cpu_bf16_products(),
           .cuda = cuda_support()};
 }
 
@@ -29,7 +29,7 @@ std::string machine_text(const MachineReport& report) {
   std::string text = "minichilla   " + report.version + "\n";
   text += "cpu          " + std::to_string(report.cores) + (report.cores == 1 ? " core, " : " cores, ") +
           (report.memory_available == 0 ? "" : format_bytes(report.memory_available) + " of memory free, ") +
-          report.cpu_numerics + (report.cpu_bf16 ? ", bf16 dot products" : ", no bf16 dot products") + "\n";
+          report.cpu_numerics + ", " + name_of(report.cpu_bf16) + "\n";
   text +=
       "cuda         " +
       (cuda.compiled_in ? "built with " + cuda_version(cuda.toolkit_version) + " for compute capabilities " +
@@ -64,7 +64,7 @@ nlohmann::ordered_json machine_json(const MachineReport& report) {
           {"cores", report.cores},
           {"memory_available", report.memory_available},
           {"cpu_numerics", report.cpu_numerics},
-          {"cpu_bf16", report.cpu_bf16},
+          {"cpu_bf16", name_of(report.cpu_bf16)},
           {"cuda",
            {{"compiled_in", cuda.compiled_in},
             {"architectures", cuda.architectures},

@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "kernels/cpu_bf16.h"
 #include "kernels/cuda_device.h"
 
 namespace minichilla {
@@ -14,7 +15,7 @@ struct MachineReport {
   int cores;
   std::uint64_t memory_available;  ///< bytes; 0 when the system does not say
   std::string cpu_numerics;        ///< Device::numerics() of the CPU device
-  bool cpu_bf16 = false;           ///< cpu_has_bf16_instruction()
+  Bf16Products cpu_bf16 = Bf16Products::fp32_arithmetic;
   CudaSupport cuda;
 };
 

@@ -53,8 +53,8 @@ struct Bf16Factors {
 };
 
 #if MINICHILLA_AVX512_BF16
-/// Pairs multiplied by AVX512_BF16's instruction, which Highway 1.0 does not know. Only where
-/// cpu_has_bf16_instruction().
+/// Pairs multiplied by AVX512_BF16's instruction, which Highway 1.0 does not know. Not where
+/// cpu_bf16_products() says fp32_arithmetic.
 struct Bf16InstructionFactors {
   static HWY_INLINE Floats add_product(Floats a, Floats b, Floats sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));

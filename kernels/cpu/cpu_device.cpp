@@ -15,6 +15,7 @@
 #include "kernels/cpu/cpu_operations.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd_target.h"
+#include "kernels/cpu_bf16.h"
 #include "kernels/device.h"
 #include "kernels/host_memory.h"
 
@@ -155,9 +156,7 @@ std::string CpuDevice::numerics() const {
 #else
   const std::string compiler = "GCC " __VERSION__;
 #endif
-  const std::string bf16 = precision_ != Precision::bf16 ? ""
-                           : cpu_has_bf16_instruction()  ? ", bf16 dot products"
-                                                         : ", bf16 by fp32 arithmetic";
+  const std::string bf16 = precision_ == Precision::bf16 ? ", " + name_of(cpu_bf16_products()) : "";
   return "cpu, " + simd_target_name() + bf16 + ", " + compiler;
 }
 

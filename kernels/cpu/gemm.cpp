@@ -7,10 +7,10 @@
 #include <cstddef>
 
 #include "kernels/cpu/simd_target.h"
-#include "kernels/device.h"
 // Highway's order: what is compiled once per target follows foreach_target.h.
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "kernels/cpu/bf16-inl.h"
+#include "kernels/cpu/bf16_tiles-inl.h"
 #include "kernels/cpu/gemm_packing-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,11 +40,42 @@ Broadcasts left_elements(const Product& product, const ProductBlock& block, Term
   return {product.a + block.row * product.lda + terms.first, product.lda, 1};
 }
 
+/// Panels of b whose sums are held in vector registers.
+template <class Factors, bool kTiles>
+struct VectorPanels {
+  static constexpr std::size_t kRows = kBlockRows;
+
+  /// c (rows, n) = or += the block of a · a panel of b (k elements, n ≤ kTileColumns); with bias (n) not
+  /// nullptr sums begin with it.
+  static HWY_INLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
+                                        const float* b, const float* bias, Output output, float* c,
+                                        std::size_t ldc) {
+    const auto multiply = n > kLanes ? &multiply_vectors<2> : &multiply_vectors<1>;
+    multiply(rows, n, k, left, b, bias, output, c, ldc);
+  }
+
+ private:
+  template <int kVectors>
+  static HWY_NOINLINE void multiply_vectors(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
+                                            const float* b, const float* bias, Output output, float* c,
+                                            std::size_t ldc) {
+    const Panels panel{b, kTileColumns};
+    const Broadcasts a = left.elements;
+    if (kTiles && left.tiled) {
+      // Strides that the compiler knows.
+      product_block<kTileRows, kVectors, Factors>(rows, n, k, {a.data, 1, kTileRows}, kTileRows * k, panel,
+                                                  bias, output, c, ldc);
+    } else {
+      // As many sums with one vector a row as with two: fewer would wait for each other.
+      constexpr std::size_t kTall = kTileRows * 2 / kVectors;
+      product_block<kTall, kVectors, Factors>(rows, n, k, a, kTall * a.row, panel, bias, output, c, ldc);
+    }
+  }
+};
+
 /// Operands as they are; a is repacked where that pays.
-struct Float32Operands {
-  using Factors = Float32Factors;
-  static constexpr bool kTiles = true;          ///< LeftBlock can be tiled
-  static constexpr std::size_t kTermsEach = 1;  ///< of an element
+struct Float32Operands : VectorPanels<Float32Factors, true> {
+  static HWY_INLINE std::size_t elements(std::size_t terms) { return terms; }
 
   static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
                                    float* packed) {
@@ -61,10 +92,8 @@ struct Float32Operands {
 
 /// Operands rounded to bf16, in pairs of terms.
 template <class PairFactors>
-struct Bf16Operands {
-  using Factors = PairFactors;
-  static constexpr bool kTiles = false;
-  static constexpr std::size_t kTermsEach = 2;
+struct Bf16Operands : VectorPanels<PairFactors, false> {
+  static HWY_INLINE std::size_t elements(std::size_t terms) { return (terms + 1) / 2; }
 
   static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
                                    float* packed) {
@@ -85,31 +114,55 @@ struct Bf16Operands {
   }
 };
 
-/// A panel of b (k elements, n ≤ kTileColumns) with the rows of a block of a.
-template <class Operands, int kVectors>
-HWY_NOINLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
-                                 const float* b, const float* bias, Output output, float* c,
-                                 std::size_t ldc) {
-  using Factors = typename Operands::Factors;
-  const Panels panel{b, kTileColumns};
-  const Broadcasts a = left.elements;
-  if (Operands::kTiles && left.tiled) {
-    // Strides that the compiler knows.
-    product_block<kTileRows, kVectors, Factors>(rows, n, k, {a.data, 1, kTileRows}, kTileRows * k, panel,
-                                                bias, output, c, ldc);
-  } else {
-    // As many sums with one vector a row as with two: fewer would wait for each other.
-    constexpr std::size_t kRows = kTileRows * 2 / kVectors;
-    product_block<kRows, kVectors, Factors>(rows, n, k, a, kRows * a.row, panel, bias, output, c, ldc);
+#if MINICHILLA_AVX512_BF16
+/// Operands rounded to bf16, in pairs of terms that fill tiles.
+struct Bf16TileOperands {
+  static constexpr std::size_t kRows = kGemmRows;
+  static_assert(kRows % (2 * kTileSide) == 0 && kTileColumns == 2 * kTileSide);
+
+  static HWY_INLINE std::size_t elements(std::size_t terms) { return round_up((terms + 1) / 2, kTileSide); }
+
+  static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
+                                   float* packed) {
+    const float* const a = left_elements(product, block, terms).data;
+    const auto pack = product.transpose_a == Transpose::no ? &pack_neighbours : &pack_columns;
+    pack(block.rows, terms.depth, a, product.lda, packed, kPairsRow);
+    return {{packed, kPairsRow, 1}, false};
   }
-}
+  static HWY_INLINE void right(const Product& product, std::size_t column, std::size_t columns, Terms terms,
+                               float* packed) {
+    const bool turned = product.transpose_b == Transpose::yes;
+    const float* const b = turned ? product.b + column * product.ldb + terms.first
+                                  : product.b + terms.first * product.ldb + column;
+    const auto pack = turned ? &pack_row_pairs_of_transpose : &pack_row_pairs;
+    for (std::size_t j = 0; j < columns; j += kTileSide) {
+      // Panels are two tiles wide.
+      float* const panel =
+          packed + j / kTileColumns * kTileColumns * elements(terms.depth) + j % kTileColumns;
+      pack(terms.depth, columns - j, turned ? b + j * product.ldb : b + j, product.ldb, panel, kTileColumns);
+    }
+  }
+  static HWY_NOINLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
+                                          const float* b, const float* bias, Output output, float* c,
+                                          std::size_t ldc) {
+    for (std::size_t i = 0; i < rows; i += 2 * kTileSide, c += 2 * kTileSide * ldc) {
+      const std::size_t m = std::min(2 * kTileSide, rows - i);
+      const bool tall = m > kTileSide, wide = n > kTileSide;
+      const auto multiply =
+          tall ? (wide ? &multiply_some_tiles<true, true> : &multiply_some_tiles<true, false>)
+               : (wide ? &multiply_some_tiles<false, true> : &multiply_some_tiles<false, false>);
+      multiply(m, n, k, left.elements.data + i * kPairsRow, b, bias, output, c, ldc);
+    }
+  }
+};
+#endif
 
 /// Rows and columns of `block` += the products of `terms`, b's columns in `right`.
 template <class Operands>
 void multiply_block(const Product& product, const ProductBlock& block, Terms terms, float* packed_left,
                     const float* right, const BlockDone& done) {
   const LeftBlock left = Operands::left(product, block, terms, packed_left);
-  const std::size_t elements = (terms.depth + Operands::kTermsEach - 1) / Operands::kTermsEach;
+  const std::size_t elements = Operands::elements(terms.depth);
   const Output output = terms.first == 0 ? product.output : Output::add;
   const float* const bias = terms.first == 0 ? product.bias : nullptr;
   float* const c = product.c + block.row * product.ldc + block.column;
@@ -117,9 +170,9 @@ void multiply_block(const Product& product, const ProductBlock& block, Terms ter
     const std::size_t end = std::min(block.columns, group + kGroupColumns);
     for (std::size_t j = group; j < end; j += kTileColumns) {
       const std::size_t width = std::min(kTileColumns, end - j);
-      const auto multiply = width > kLanes ? &multiply_panel<Operands, 2> : &multiply_panel<Operands, 1>;
-      multiply(block.rows, width, elements, left, right + j * elements,
-               bias != nullptr ? bias + block.column + j : nullptr, output, c + j, product.ldc);
+      Operands::multiply_panel(block.rows, width, elements, left, right + j * elements,
+                               bias != nullptr ? bias + block.column + j : nullptr, output, c + j,
+                               product.ldc);
     }
     if (terms.first + terms.depth == product.k) {
       done({block.row, block.rows, block.column + group, end - group});
@@ -138,8 +191,8 @@ HWY_INLINE void multiply(const Product& product, float* workspace, const BlockDo
     for (std::size_t first = 0; first < product.k; first += step) {
       const Terms terms{first, std::min(step, product.k - first)};
       Operands::right(product, column, columns, terms, right);
-      for (std::size_t row = 0; row < product.m; row += kBlockRows) {
-        const std::size_t rows = std::min(kBlockRows, product.m - row);
+      for (std::size_t row = 0; row < product.m; row += Operands::kRows) {
+        const std::size_t rows = std::min(Operands::kRows, product.m - row);
         multiply_block<Operands>(product, {row, rows, column, columns}, terms, left, right, done);
       }
     }
@@ -150,9 +203,15 @@ void multiply_float32(const Product& product, float* workspace, const BlockDone&
   multiply<Float32Operands>(product, workspace, done);
 }
 
-void multiply_bf16(const Product& product, float* workspace, const BlockDone& done) {
+void multiply_bf16([[maybe_unused]] Bf16Products products, const Product& product, float* workspace,
+                   const BlockDone& done) {
 #if MINICHILLA_AVX512_BF16
-  if (cpu_has_bf16_instruction()) {
+  if (products == Bf16Products::tiles) {
+    const Tiles tiles;
+    multiply<Bf16TileOperands>(product, workspace, done);
+    return;
+  }
+  if (products == Bf16Products::dot_products) {
     multiply<Bf16Operands<Bf16InstructionFactors>>(product, workspace, done);
     return;
   }
@@ -172,9 +231,13 @@ HWY_EXPORT(multiply_bf16);
 
 }  // namespace
 
+void gemm_bf16(Bf16Products products, const Product& product, float* workspace, BlockDone done) {
+  HWY_DYNAMIC_DISPATCH(multiply_bf16)(products, product, workspace, done);
+}
+
 void gemm(Precision precision, const Product& product, float* workspace, BlockDone done) {
   if (precision == Precision::bf16) {
-    HWY_DYNAMIC_DISPATCH(multiply_bf16)(product, workspace, done);
+    gemm_bf16(cpu_bf16_products(), product, workspace, done);
   } else {
     HWY_DYNAMIC_DISPATCH(multiply_float32)(product, workspace, done);
   }

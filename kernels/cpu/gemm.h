@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu_bf16.h"
 #include "kernels/precision.h"
 
 namespace minichilla {
@@ -57,9 +58,14 @@ constexpr std::size_t kGemmDepth = 256, kGemmRows = 96, kGemmColumns = 1024;
 /// Floats, 64-byte aligned, into which gemm repacks blocks of its operands.
 constexpr std::size_t kGemmWorkspace = kGemmDepth * (kGemmColumns + kGemmRows);
 
-/// Each element is the sum, in ascending order of k, of sums of at most kGemmDepth terms: its bits depend on
-/// k and on the instruction-set path alone. k ≥ 1. With Precision::bf16 a and b are rounded to bf16 before
-/// they are multiplied, and sums are fp32; tf32 is fp32 here.
+/// Each element is the sum, in ascending order of k, of sums of at most kGemmDepth terms (by tiles one sum,
+/// in pieces of 32 terms): its bits depend on k and on the instruction-set path alone. k ≥ 1. With
+/// Precision::bf16 a and b are rounded to bf16 before they are multiplied, and sums are fp32; tf32 is fp32
+/// here.
 void gemm(Precision precision, const Product& product, float* workspace, BlockDone done = {});
+
+/// gemm with Precision::bf16 in one of the ways that this processor and instruction-set path have
+/// (cpu_bf16_products()), which differ in how they add up.
+void gemm_bf16(Bf16Products products, const Product& product, float* workspace, BlockDone done = {});
 
 }  // namespace minichilla

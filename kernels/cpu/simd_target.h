@@ -18,8 +18,8 @@
 
 namespace minichilla {
 
-// Whether the AVX-512 path may use the dot product of AVX512_BF16, which needs GCC's or Clang's assembler.
-// To be asked inside of Highway's namespaces.
+// Whether the AVX-512 path may use the instructions of AVX512_BF16 and AMX, which needs GCC's or Clang's
+// assembler. To be asked inside of Highway's namespaces.
 #define MINICHILLA_AVX512_BF16 \
   (HWY_ARCH_X86_64 && HWY_TARGET == HWY_AVX3 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG))
 

@@ -80,7 +80,7 @@ void run_bench(const BenchCommandOptions& options, CommandContext& context) {
       progress.update(now);
     };
     if (chosen.device->name() == "cpu" && threads > 1) {
-      report.figures.push_back(bench(*make_cpu_device(1), what));
+      report.figures.push_back(bench(*make_cpu_device(1, precision_of(options.precision)), what));
     }
     report.figures.push_back(bench(*chosen.device, what));
   } catch (const Interrupted&) {

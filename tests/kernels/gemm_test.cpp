@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "kernels/cpu/simd_target.h"
@@ -14,7 +15,28 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 class Gemm : public EveryTarget {
  protected:
-  void expect_agreement_with_plain_loops(Precision precision);
+  using Multiply = std::function<void(const Product&, BlockDone)>;
+
+  void expect_agreement_with_plain_loops(const Multiply& multiply, bool bf16);
+
+  /// gemm in fp32.
+  Multiply in_fp32() {
+    return [this](const Product& product, BlockDone done) {
+      gemm(Precision::fp32, product, workspace_.data(), done);
+    };
+  }
+  /// gemm in bf16, in each way that this processor and path have.
+  std::vector<Multiply> in_bf16() {
+    std::vector<Multiply> ways;
+    for (const Bf16Products way :
+         {Bf16Products::fp32_arithmetic, Bf16Products::dot_products, Bf16Products::tiles}) {
+      if (way > cpu_bf16_products()) break;
+      ways.push_back([this, way](const Product& product, BlockDone done) {
+        gemm_bf16(way, product, workspace_.data(), done);
+      });
+    }
+    return ways;
+  }
 
   FloatArray workspace_ = FloatArray(kGemmWorkspace, kNaN);
 };
@@ -42,7 +64,7 @@ void add_product(bool turn_a, bool turn_b, int m, int n, int k, const std::vecto
 /// Shapes on both sides of every limit (k of 256, m of 96, n of 64, 128 and 1024), prime and tiny ones; rows
 /// are longer than needed, and what lies between them is NaN in the operands and must stay as it is in the
 /// result. With bf16 the loops multiply rounded operands.
-void Gemm::expect_agreement_with_plain_loops(Precision precision) {
+void Gemm::expect_agreement_with_plain_loops(const Multiply& multiply, bool bf16) {
   struct Shape {
     int m, n, k;
   };
@@ -70,23 +92,23 @@ void Gemm::expect_agreement_with_plain_loops(Precision precision) {
       for (std::size_t i = 0; i < b.size(); ++i) {
         if (static_cast<int>(i) % ldb >= b_columns) b[i] = kNaN;
       }
-      const FloatArray a_read = precision == Precision::bf16 ? rounded_to_bf16(a) : a,
-                       b_read = precision == Precision::bf16 ? rounded_to_bf16(b) : b;
+      const FloatArray a_read = bf16 ? rounded_to_bf16(a) : a, b_read = bf16 ? rounded_to_bf16(b) : b;
       const FloatArray before = random_array(static_cast<std::size_t>(m * ldc), 3);
       FloatArray actual = before, naive = before;
+      const FloatArray bias = random_array(size(n), 4);
       if (!add) {
         for (std::size_t i = 0; i < naive.size(); ++i) {
-          if (static_cast<int>(i) % ldc < n) naive[i] = 0;
+          const std::size_t column = i % size(ldc);
+          if (column < size(n)) naive[i] = bias[column];
         }
       }
       DoubleArray exact = widen(naive);
       add_product(turn_a, turn_b, m, n, k, a_read, lda, b_read, ldb, naive, ldc);
       add_product(turn_a, turn_b, m, n, k, widen(a_read), lda, widen(b_read), ldb, exact, ldc);
-      gemm(precision,
-           {turn_a ? Transpose::yes : Transpose::no, turn_b ? Transpose::yes : Transpose::no, size(m),
-            size(n), size(k), a.data(), size(lda), b.data(), size(ldb), add ? Output::add : Output::replace,
-            actual.data(), size(ldc)},
-           workspace_.data());
+      multiply({turn_a ? Transpose::yes : Transpose::no, turn_b ? Transpose::yes : Transpose::no, size(m),
+                size(n), size(k), a.data(), size(lda), b.data(), size(ldb),
+                add ? Output::add : Output::replace, actual.data(), size(ldc), add ? nullptr : bias.data()},
+               {});
       expect_accurate("product", actual, exact, naive);
       for (std::size_t i = 0; i < actual.size(); ++i) {
         if (static_cast<int>(i) % ldc >= n) {
@@ -98,11 +120,11 @@ void Gemm::expect_agreement_with_plain_loops(Precision precision) {
 }
 
 TEST_P(Gemm, AgreesWithPlainLoopsInEveryForm) {
-  expect_agreement_with_plain_loops(Precision::fp32);
+  expect_agreement_with_plain_loops(in_fp32(), false);
 }
 
 TEST_P(Gemm, InBf16AgreesWithPlainLoopsOverRoundedOperands) {
-  expect_agreement_with_plain_loops(Precision::bf16);
+  for (const Multiply& multiply : in_bf16()) expect_agreement_with_plain_loops(multiply, true);
 }
 
 /// Halfway between two bf16 numbers, beside it, the largest fp32 number, and what is no number.
@@ -120,19 +142,23 @@ TEST_P(Gemm, RoundsToBf16ToNearestWithTiesToEven) {
     values.push_back(std::bit_cast<float>(bits));
   }
   const FloatArray one(1, 1.0f);
-  for (const bool left : {true, false}) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const float *const a = left ? &values[i] : one.data(), *const b = left ? one.data() : &values[i];
-      float c = 7;
-      gemm(Precision::bf16, {Transpose::no, Transpose::no, 1, 1, 1, a, 1, b, 1, Output::replace, &c, 1},
-           workspace_.data());
-      SCOPED_TRACE(testing::Message() << i << (left ? " left" : " right"));
-      if (i < expected.size()) {
-        EXPECT_EQ(c, expected[i]);
-      } else if (i < expected.size() + 2) {
-        EXPECT_EQ(c, values[i]);
-      } else {
-        EXPECT_TRUE(std::isnan(c)) << c;
+  for (const Multiply& multiply : in_bf16()) {
+    for (int form = 0; form < 8; ++form) {
+      const bool left = (form & 1) != 0;
+      const Transpose turn_a = (form & 2) != 0 ? Transpose::yes : Transpose::no,
+                      turn_b = (form & 4) != 0 ? Transpose::yes : Transpose::no;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const float *const a = left ? &values[i] : one.data(), *const b = left ? one.data() : &values[i];
+        float c = 7;
+        multiply({turn_a, turn_b, 1, 1, 1, a, 1, b, 1, Output::replace, &c, 1}, {});
+        SCOPED_TRACE(testing::Message() << i << " form " << form);
+        if (i < expected.size()) {
+          EXPECT_EQ(c, expected[i]);
+        } else if (i < expected.size() + 2) {
+          EXPECT_EQ(c, values[i]);
+        } else {
+          EXPECT_TRUE(std::isnan(c)) << c;
+        }
       }
     }
   }
@@ -148,11 +174,12 @@ TEST_P(Gemm, HandsOnEachBlockWhenItIsComplete) {
       for (std::size_t j = block.column; j < block.column + block.columns; ++j) c[i * n + j] *= -1;
     }
   };
-  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-    gemm(precision,
-         {Transpose::no, Transpose::no, m, n, k, a.data(), k, b.data(), n, Output::replace, c.data(), n},
-         workspace_.data(), BlockDone(negate));
-    EXPECT_EQ(c, FloatArray(m * n, -150.0f)) << name_of(precision);
+  std::vector<Multiply> ways = in_bf16();
+  ways.push_back(in_fp32());
+  for (const Multiply& multiply : ways) {
+    multiply({Transpose::no, Transpose::no, m, n, k, a.data(), k, b.data(), n, Output::replace, c.data(), n},
+             BlockDone(negate));
+    EXPECT_EQ(c, FloatArray(m * n, -150.0f));
   }
 }
 

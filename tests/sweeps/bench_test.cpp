@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "kernels/cpu_bf16.h"
 #include "kernels/error.h"
 #include "kernels/ops.h"
 #include "model/flops.h"
@@ -213,6 +214,22 @@ TEST(BenchCommand, WritesFiguresThatAreFiniteAndPositive) {
          {"tokens_per_s", "median_tokens_per_s", "gflops_per_s", "peak_percent", "best_ms"}) {
       EXPECT_TRUE(positive(measured["steps"][0][key])) << key;
     }
+  }
+}
+
+TEST(BenchCommand, MeasuresThePrecisionThatIsAskedForWithOneThreadToo) {
+  const Json json =
+      Json::parse(run_bench_command({"--device", "cpu", "--precision", "bf16", "--threads", "2", "--shapes",
+                                     "S", "--only", "peak", "--seconds", "1e-6", "--json", "-"})
+                      .output);
+  ASSERT_EQ(json["measured"].size(), 2u);
+  const std::string machine = json["machine"]["cpu_bf16"];
+  for (const Json& measured : json["measured"]) {
+    EXPECT_THAT(measured["numerics"].get<std::string>(), HasSubstr(machine));
+    const bool instruction = machine != name_of(Bf16Products::fp32_arithmetic);
+    EXPECT_EQ(measured["peak"]["gflops_of"],
+              (instruction ? machine : "fp32 multiply-adds") + " in registers");
+    EXPECT_EQ(measured["peak"]["bf16_gflops_per_s"].is_null(), !instruction);
   }
 }
 
