@@ -17,12 +17,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
 
-// A tile's sums fill the registers: 32 of AVX-512 and of 64-bit ARM, 16 of the others.
-#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
-constexpr std::size_t kTileRows = 14;
-#else
-constexpr std::size_t kTileRows = 6;
-#endif
+// A tile's sums fill the registers.
+constexpr std::size_t kTileRows = kRegisters == 32 ? 14 : 6;
 constexpr std::size_t kTileColumns = 2 * kLanes;
 /// Rows of a block: whole tiles.
 constexpr std::size_t kBlockRows = kGemmRows / kTileRows * kTileRows;

@@ -10,11 +10,22 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "hwy/cache_control.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
+
+// Vector registers.
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+constexpr std::size_t kRegisters = 32;
+#else
+constexpr std::size_t kRegisters = 16;
+#endif
+/// Whether a tile of sums, with what is multiplied, takes all registers: those of large products.
+template <std::size_t kRows, int kVectors>
+constexpr bool kFillsRegisters = kRows* kVectors + 4 == kRegisters;
 
 /// A matrix of which single elements are read: element (i, k) at data[i·row + k·column].
 struct Broadcasts {
@@ -36,14 +47,9 @@ struct Float32Factors {
   static HWY_INLINE Floats add_product(Floats a, Floats b, Floats sum) { return hn::MulAdd(a, b, sum); }
 };
 
-/// c (kRows, n) = or += a (kRows, k) · b (k, n), n ≤ kVectors·kLanes, all sums in registers; k in ascending
-/// order. With bias (n) not nullptr each sum begins with it.
-template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
-HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, const float* bias,
-                             Output output, float* c, std::size_t c_row) {
-  const std::size_t last = static_cast<std::size_t>(kVectors - 1) * kLanes;
-  const auto tail = hn::FirstN(kFloat, n - last);
-  Floats sums[kRows][kVectors];
+/// sums = bias in each row, or zero; of the last vector the lanes in `tail`.
+template <std::size_t kRows, int kVectors>
+HWY_INLINE void begin_tile(hn::Mask<FloatTag> tail, const float* bias, Floats (&sums)[kRows][kVectors]) {
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
     Floats first = hn::Zero(kFloat);
@@ -54,24 +60,18 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
 #pragma GCC unroll 28
     for (std::size_t i = 0; i < kRows; ++i) sums[i][v] = first;
   }
-  for (std::size_t p = 0; p < k; ++p, a.data += a.column, b.data += b.row) {
-    Floats row[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v)
-      row[v] = hn::LoadU(kFloat, b.data + static_cast<std::size_t>(v) * kLanes);
-#pragma GCC unroll 28
-    for (std::size_t i = 0; i < kRows; ++i) {
-      const Floats element = splat(a.data[i * a.row]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[i][v] = Factors::add_product(element, row[v], sums[i][v]);
-    }
-  }
+}
+
+/// c = or += sums; of the last vector its first `rest` lanes, those in `tail`.
+template <std::size_t kRows, int kVectors>
+HWY_INLINE void finish_tile(std::size_t rest, hn::Mask<FloatTag> tail, const Floats (&sums)[kRows][kVectors],
+                            Output output, float* c, std::size_t c_row) {
 #pragma GCC unroll 28
   for (std::size_t i = 0; i < kRows; ++i, c += c_row) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       float* out = c + static_cast<std::size_t>(v) * kLanes;
-      const bool whole = v + 1 < kVectors || n == last + kLanes;
+      const bool whole = v + 1 < kVectors || rest == kLanes;
       Floats sum = sums[i][v];
       if (output == Output::add) {
         sum = hn::Add(sum, whole ? hn::LoadU(kFloat, out) : hn::MaskedLoad(tail, kFloat, out));
@@ -79,10 +79,59 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
       if (whole) {
         hn::StoreU(sum, kFloat, out);
       } else {
-        store_first(sum, n - last, out);
+        store_first(sum, rest, out);
       }
     }
   }
+}
+
+/// c (kRows, n) = or += a (kRows, k) · b (k, n), n ≤ kVectors·kLanes, all sums in registers; k in ascending
+/// order. With bias (n) not nullptr each sum begins with it.
+template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
+HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, const float* bias,
+                             Output output, float* c, std::size_t c_row) {
+  const std::size_t rest = n - static_cast<std::size_t>(kVectors - 1) * kLanes;
+  // Made here and not where it is used, GCC 12 has no register left for some of the sums.
+  const auto tail = hn::FirstN(kFloat, rest);
+  Floats sums[kRows][kVectors];
+  begin_tile(tail, bias, sums);
+  if constexpr (kFillsRegisters<kRows, kVectors>) {
+    // Large products' results are out of cache: they come while the sums are made.
+#pragma GCC unroll 28
+    for (std::size_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        hwy::Prefetch(c + i * c_row + static_cast<std::size_t>(v) * kLanes);
+      }
+    }
+  }
+  // Four rows from one pointer: a register for each row would be more than there are.
+  constexpr std::size_t kFours = (kRows + 3) / 4;
+  const float* fours[kFours];
+#pragma GCC unroll 7
+  for (std::size_t i = 0; i < kFours; ++i) fours[i] = a.data + 4 * i * a.row;
+  const auto add_term = [&]() HWY_ATTR __attribute__((always_inline)) {
+    Floats row[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v)
+      row[v] = hn::LoadU(kFloat, b.data + static_cast<std::size_t>(v) * kLanes);
+#pragma GCC unroll 28
+    for (std::size_t i = 0; i < kRows; ++i) {
+      const Floats element = splat(fours[i / 4][i % 4 * a.row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[i][v] = Factors::add_product(element, row[v], sums[i][v]);
+    }
+#pragma GCC unroll 7
+    for (std::size_t i = 0; i < kFours; ++i) fours[i] += a.column;
+    b.data += b.row;
+  };
+  std::size_t p = 0;
+  if constexpr (kFillsRegisters<kRows, kVectors>) {
+    // Pointers move on once in a while: Intel's processors add integers where they multiply vectors.
+    for (; p + 4 <= k; p += 4) add_term(), add_term(), add_term(), add_term();
+  }
+  for (; p < k; ++p) add_term();
+  finish_tile(rest, tail, sums, output, c, c_row);
 }
 
 /// A tile of m rows, 0 < m ≤ kRows.
@@ -126,8 +175,14 @@ HWY_NOINLINE void product(std::size_t m, std::size_t n, std::size_t k, Broadcast
   constexpr std::size_t kWide = 2 * kLanes;
   std::size_t column = 0;
   for (; column + kLanes < n; column += kWide) {
-    product_block<4, 2>(m, std::min(kWide, n - column), k, a, 4 * a.row, {b.data + column, b.row}, nullptr,
-                        output, c + column, c_row);
+    const std::size_t width = std::min(kWide, n - column);
+    const Panels right{b.data + column, b.row};
+    // Of short sums larger tiles would be begun and finished more than they are added to.
+    if (kRegisters >= 32 && k >= 32) {
+      product_block<8, 2>(m, width, k, a, 8 * a.row, right, nullptr, output, c + column, c_row);
+    } else {
+      product_block<4, 2>(m, width, k, a, 4 * a.row, right, nullptr, output, c + column, c_row);
+    }
   }
   if (column < n) {
     product_block<8, 1>(m, n - column, k, a, 8 * a.row, {b.data + column, b.row}, nullptr, output, c + column,
