@@ -163,7 +163,7 @@ std::vector<BenchShape> bench_shapes() {
   const auto shape = [](const char* name, int L, int H, int C, int T, int V, int batch, int cpu_micro_batch) {
     return BenchShape{name, L, H, C, T, V, batch, cpu_micro_batch};
   };
-  return {shape("S", 3, 4, 64, 128, 256, 16, 1), shape("M", 4, 4, 128, 256, 1024, 8, 2),
+  return {shape("S", 3, 4, 64, 128, 256, 16, 1), shape("M", 4, 4, 128, 256, 1024, 8, 1),
           shape("L", 6, 8, 256, 256, 4096, 8, 2), shape("124M", 12, 12, 768, 1024, 50257, 16, 1)};
 }
 

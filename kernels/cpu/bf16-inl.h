@@ -40,6 +40,17 @@ HWY_INLINE Floats bf16_pairs(Floats first, Floats second) {
 
 /// Pairs multiplied by fp32 arithmetic, in which products of bf16 numbers are exact.
 struct Bf16Factors {
+  static HWY_INLINE Floats pairs(Floats first, Floats second) { return bf16_pairs(first, second); }
+  /// The pairs of neighbours among 2·kLanes numbers.
+  static HWY_INLINE Floats neighbours(const float* p) {
+#if HWY_TARGET == HWY_SCALAR
+    return pairs(hn::LoadU(kFloat, p), hn::LoadU(kFloat, p + 1));
+#else
+    Floats even, odd;
+    hn::LoadInterleaved2(kFloat, p, even, odd);
+    return pairs(even, odd);
+#endif
+  }
   static HWY_INLINE Floats first(Floats pairs) {
     return hn::BitCast(kFloat, hn::ShiftLeft<16>(hn::BitCast(kWord, pairs)));
   }
@@ -53,9 +64,30 @@ struct Bf16Factors {
 };
 
 #if MINICHILLA_AVX512_BF16
+/// 32 numbers rounded to bf16 by AVX512_BF16's instruction: to nearest with ties to even, numbers too small
+/// to have all digits to zero.
+HWY_INLINE __m512i rounded(__m512 first, __m512 last) {
+  __m512i result;
+  asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(result) : "v"(first), "v"(last));
+  return result;
+}
+
+/// (first[i], second[i]) for each i
+HWY_INLINE __m512i rounded_pairs(__m512 first, __m512 second) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                         22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(order, rounded(first, second));
+}
+
 /// Pairs multiplied by AVX512_BF16's instruction, which Highway 1.0 does not know. Not where
 /// cpu_bf16_products() says fp32_arithmetic.
 struct Bf16InstructionFactors {
+  static HWY_INLINE Floats pairs(Floats first, Floats second) {
+    return Floats{_mm512_castsi512_ps(rounded_pairs(first.raw, second.raw))};
+  }
+  static HWY_INLINE Floats neighbours(const float* p) {
+    return Floats{_mm512_castsi512_ps(rounded(_mm512_loadu_ps(p), _mm512_loadu_ps(p + kLanes)))};
+  }
   static HWY_INLINE Floats add_product(Floats a, Floats b, Floats sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
     return sum;
@@ -67,25 +99,17 @@ struct Bf16InstructionFactors {
 constexpr std::size_t kPairsRow = kGemmDepth / 2 + 16;
 
 /// packed (rows, kPairsRow) = pairs of neighbours in each row of a (rows, depth), zero after the last.
+template <class Factors>
 HWY_INLINE void pack_pairs_of_columns(std::size_t rows, std::size_t depth, const float* a, std::size_t lda,
                                       float* packed) {
   constexpr std::size_t kStep = 2 * kLanes;
-  const auto pack = [](const float* from, float* to) HWY_ATTR {
-#if HWY_TARGET == HWY_SCALAR
-    const Floats even = hn::LoadU(kFloat, from), odd = hn::LoadU(kFloat, from + 1);
-#else
-    Floats even, odd;
-    hn::LoadInterleaved2(kFloat, from, even, odd);
-#endif
-    hn::StoreU(bf16_pairs(even, odd), kFloat, to);
-  };
   for (std::size_t i = 0; i < rows; ++i, a += lda, packed += kPairsRow) {
     std::size_t p = 0;
-    for (; p + kStep <= depth; p += kStep) pack(a + p, packed + p / 2);
+    for (; p + kStep <= depth; p += kStep) hn::StoreU(Factors::neighbours(a + p), kFloat, packed + p / 2);
     if (p < depth) {
       float rest[kStep] = {};
       std::copy(a + p, a + depth, rest);
-      pack(rest, packed + p / 2);
+      hn::StoreU(Factors::neighbours(rest), kFloat, packed + p / 2);
     }
   }
 }
@@ -93,18 +117,20 @@ HWY_INLINE void pack_pairs_of_columns(std::size_t rows, std::size_t depth, const
 /// packed[p·packed_row + c] = the pair of a[2p·lda + c] and a[(2p + 1)·lda + c], or of the former and zero
 /// where `depth` ends, for each column c of a (depth, columns) in whole vectors: those that do not exist are
 /// zero.
+template <class Factors>
 HWY_INLINE void pack_pairs_of_rows(std::size_t depth, std::size_t columns, const float* a, std::size_t lda,
                                    float* packed, std::size_t packed_row) {
   for (std::size_t p = 0; p < depth; p += 2, a += 2 * lda, packed += packed_row) {
     const bool both = p + 1 < depth;
     for_each_vector(columns, [&](auto access, std::size_t c) HWY_ATTR {
       const Floats second = both ? access.load(a + lda + c) : hn::Zero(kFloat);
-      hn::StoreU(bf16_pairs(access.load(a + c), second), kFloat, packed + c);
+      hn::StoreU(Factors::pairs(access.load(a + c), second), kFloat, packed + c);
     });
   }
 }
 
 /// As pack_right, in pairs of rows; `scratch` has room for (depth, kTileColumns).
+template <class Factors>
 HWY_INLINE void pack_right_pairs(const Product& product, std::size_t column, std::size_t columns,
                                  std::size_t first, std::size_t depth, float* packed, float* scratch) {
   const std::size_t pairs = (depth + 1) / 2;
@@ -112,9 +138,9 @@ HWY_INLINE void pack_right_pairs(const Product& product, std::size_t column, std
     const float* const b = product.b + first * product.ldb + column;
     for (std::size_t p = 0; p < depth; p += 2) {
       for (std::size_t j = 0; j < columns; j += kTileColumns) {
-        pack_pairs_of_rows(std::min<std::size_t>(2, depth - p), std::min(kTileColumns, columns - j),
-                           b + p * product.ldb + j, product.ldb, packed + j * pairs + p / 2 * kTileColumns,
-                           kTileColumns);
+        pack_pairs_of_rows<Factors>(std::min<std::size_t>(2, depth - p), std::min(kTileColumns, columns - j),
+                                    b + p * product.ldb + j, product.ldb,
+                                    packed + j * pairs + p / 2 * kTileColumns, kTileColumns);
       }
     }
     return;
@@ -123,7 +149,7 @@ HWY_INLINE void pack_right_pairs(const Product& product, std::size_t column, std
     const std::size_t width = std::min(kTileColumns, columns - j);
     transpose(width, depth, product.b + (column + j) * product.ldb + first, product.ldb, 1.0f, scratch,
               kTileColumns);
-    pack_pairs_of_rows(depth, width, scratch, kTileColumns, packed, kTileColumns);
+    pack_pairs_of_rows<Factors>(depth, width, scratch, kTileColumns, packed, kTileColumns);
   }
 }
 

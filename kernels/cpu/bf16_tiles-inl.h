@@ -64,21 +64,6 @@ HWY_INLINE __m512 load_first(std::size_t count, const float* p) {
   return _mm512_maskz_loadu_ps(count >= 16 ? 0xffff : static_cast<__mmask16>((1U << count) - 1), p);
 }
 
-/// 32 numbers rounded to bf16 by AVX512_BF16's instruction: to nearest with ties to even, numbers too small
-/// to have all digits to zero.
-HWY_INLINE __m512i rounded(__m512 first, __m512 last) {
-  __m512i result;
-  asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(result) : "v"(first), "v"(last));
-  return result;
-}
-
-/// (first[i], second[i]) for each i
-HWY_INLINE __m512i rounded_pairs(__m512 first, __m512 second) {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
-                                         22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(order, rounded(first, second));
-}
-
 /// rows[i][j] = rows[j][i] of 32-bit words
 HWY_INLINE void transpose_words(__m512i (&rows)[kTileSide]) {
   __m512i half[kTileSide];

@@ -99,18 +99,18 @@ struct Bf16Operands : VectorPanels<PairFactors, false> {
                                    float* packed) {
     const float* const a = left_elements(product, block, terms).data;
     if (product.transpose_a == Transpose::no) {
-      pack_pairs_of_columns(block.rows, terms.depth, a, product.lda, packed);
+      pack_pairs_of_columns<PairFactors>(block.rows, terms.depth, a, product.lda, packed);
       return {{packed, kPairsRow, 1}, false};
     }
     static_assert(kGemmRows % kLanes == 0);
-    pack_pairs_of_rows(terms.depth, block.rows, a, product.lda, packed, kGemmRows);
+    pack_pairs_of_rows<PairFactors>(terms.depth, block.rows, a, product.lda, packed, kGemmRows);
     return {{packed, 1, kGemmRows}, false};
   }
   static HWY_INLINE void right(const Product& product, std::size_t column, std::size_t columns, Terms terms,
                                float* packed) {
     // Pairs take half of the room.
-    pack_right_pairs(product, column, columns, terms.first, terms.depth, packed,
-                     packed + kGemmDepth * kGemmColumns / 2);
+    pack_right_pairs<PairFactors>(product, column, columns, terms.first, terms.depth, packed,
+                                  packed + kGemmDepth * kGemmColumns / 2);
   }
 };
 
