@@ -23,9 +23,9 @@ constexpr std::size_t kRegisters = 32;
 #else
 constexpr std::size_t kRegisters = 16;
 #endif
-/// Whether a tile of sums, with what is multiplied, takes all registers: those of large products.
+/// Whether a tile of sums is one of large products on a processor with many registers.
 template <std::size_t kRows, int kVectors>
-constexpr bool kFillsRegisters = kRows* kVectors + 4 == kRegisters;
+constexpr bool kLargeTile = kRegisters == 32 && kRows* kVectors == 28;
 
 /// A matrix of which single elements are read: element (i, k) at data[i·row + k·column].
 struct Broadcasts {
@@ -95,7 +95,7 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
   const auto tail = hn::FirstN(kFloat, rest);
   Floats sums[kRows][kVectors];
   begin_tile(tail, bias, sums);
-  if constexpr (kFillsRegisters<kRows, kVectors>) {
+  if constexpr (kLargeTile<kRows, kVectors>) {
     // Large products' results are out of cache: they come while the sums are made.
 #pragma GCC unroll 28
     for (std::size_t i = 0; i < kRows; ++i) {
@@ -105,11 +105,11 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
       }
     }
   }
-  // Four rows from one pointer: a register for each row would be more than there are.
-  constexpr std::size_t kFours = (kRows + 3) / 4;
-  const float* fours[kFours];
+  // Of more than eight rows four go by one pointer: a register for each row would be more than there are.
+  constexpr std::size_t kTogether = kRows > 8 ? 4 : kRows, kPointers = (kRows + kTogether - 1) / kTogether;
+  const float* from[kPointers];
 #pragma GCC unroll 7
-  for (std::size_t i = 0; i < kFours; ++i) fours[i] = a.data + 4 * i * a.row;
+  for (std::size_t i = 0; i < kPointers; ++i) from[i] = a.data + i * kTogether * a.row;
   const auto add_term = [&]() HWY_ATTR __attribute__((always_inline)) {
     Floats row[kVectors];
 #pragma GCC unroll 4
@@ -117,16 +117,16 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
       row[v] = hn::LoadU(kFloat, b.data + static_cast<std::size_t>(v) * kLanes);
 #pragma GCC unroll 28
     for (std::size_t i = 0; i < kRows; ++i) {
-      const Floats element = splat(fours[i / 4][i % 4 * a.row]);
+      const Floats element = splat(from[i / kTogether][i % kTogether * a.row]);
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) sums[i][v] = Factors::add_product(element, row[v], sums[i][v]);
     }
 #pragma GCC unroll 7
-    for (std::size_t i = 0; i < kFours; ++i) fours[i] += a.column;
+    for (std::size_t i = 0; i < kPointers; ++i) from[i] += a.column;
     b.data += b.row;
   };
   std::size_t p = 0;
-  if constexpr (kFillsRegisters<kRows, kVectors>) {
+  if constexpr (kLargeTile<kRows, kVectors>) {
     // Pointers move on once in a while: Intel's processors add integers where they multiply vectors.
     for (; p + 4 <= k; p += 4) add_term(), add_term(), add_term(), add_term();
   }
