@@ -15,9 +15,11 @@ bool is_plain(const std::string& text) {
          });
 }
 
-/// Quoted where YAML wants it, which yaml-cpp knows.
+/// Quoted where YAML wants it, which yaml-cpp knows but for carriage returns.
 std::string quoted_scalar(const std::string& text, bool in_list) {
   YAML::Emitter emitter;
+  // yaml-cpp writes it plain and then, at the end of a line, reads it as a part of the line's end.
+  if (text.find('\r') != std::string::npos) emitter.SetStringFormat(YAML::DoubleQuoted);
   if (!in_list) {
     emitter << text;
     return emitter.c_str();

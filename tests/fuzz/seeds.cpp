@@ -96,6 +96,7 @@ void Seeds::add_configs() {
   run.data.corpus = "corpora/text";
   run.model.attention.pattern = {"dense", "banded"};
   add("config", "all_keys", yaml_text(write_config(run)));
+  add("config", "carriage_return", "data: {corpus: text\r}\n");
   add("config", "one_key", "train: {tokens: 1.36M, checkpoint: {every: 10m}}\n");
   for (const fs::directory_entry& entry :
        fs::directory_iterator(fs::path(MINICHILLA_SOURCE_DIR) / "configs")) {

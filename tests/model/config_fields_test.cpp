@@ -260,9 +260,9 @@ TEST(ConfigWriter, WritesEveryKeyAndReadsBackAsItself) {
   Sample sample;
   sample.tokens = std::int64_t{1} << 53;
   sample.budgets = {1.0 / 3 + 1, 1e30};
-  sample.words = {"null", "~", "",    "true", " a ", "a: b", "#x",   "two\nlines", "é",  "'",
-                  "\"",   "-", "[x]", "\t",   "{",   "1e3",  "\x01", "a, b",       "&a", "*a",
-                  "!t",   "%", "@",   "`",    "?",   ": ",   "0x10", "back\\slash"};
+  sample.words = {"null", "~", "",    "true", " a ", "a: b", "#x",   "two\nlines",  "é",  "'",
+                  "\"",   "-", "[x]", "\t",   "{",   "1e3",  "\x01", "a, b",        "&a", "*a",
+                  "!t",   "%", "@",   "`",    "?",   ": ",   "0x10", "back\\slash", "\r", "a\r"};
   sample.label = "null";
   sample.items = {{2, "first"}, {3, "~"}};
   const std::string text = yaml_text(write_config(sample));
@@ -278,6 +278,15 @@ TEST(ConfigWriter, WritesEveryKeyAndReadsBackAsItself) {
   ASSERT_EQ(again.items.size(), 2u);
   EXPECT_EQ(again.items[1].name, "~");
   EXPECT_TRUE(again.none.empty());
+}
+
+TEST(ConfigWriter, KeepsCarriageReturnsAtTheEndOfALine) {
+  for (const std::string word : {"a\r", "\ra", "\r\n", "\r"}) {
+    Sample sample, again;
+    sample.label = word;
+    read_config(YAML::Load(yaml_text(write_config(sample))), "a.yaml", again);
+    EXPECT_EQ(again.label, word);
+  }
 }
 
 /// yaml-cpp's own text of a config.
