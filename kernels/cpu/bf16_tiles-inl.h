@@ -98,12 +98,12 @@ HWY_INLINE void pack_neighbours(std::size_t rows, std::size_t depth, const float
   for (std::size_t i = 0; i < rows; ++i, a += lda, to += to_row) {
     std::size_t p = 0;
     for (; p + 32 <= depth; p += 32) {
-      _mm512_store_si512(to + p / 2, rounded(_mm512_loadu_ps(a + p), _mm512_loadu_ps(a + p + 16)));
+      _mm512_storeu_si512(to + p / 2, rounded(_mm512_loadu_ps(a + p), _mm512_loadu_ps(a + p + 16)));
     }
     if (p < depth) {
       const std::size_t rest = depth - p, first = std::min<std::size_t>(rest, 16);
-      _mm512_store_si512(to + p / 2,
-                         rounded(load_first(first, a + p), load_first(rest - first, a + p + first)));
+      _mm512_storeu_si512(to + p / 2,
+                          rounded(load_first(first, a + p), load_first(rest - first, a + p + first)));
     }
   }
 }
@@ -128,7 +128,8 @@ HWY_INLINE void pack_columns(std::size_t columns, std::size_t depth, const float
       __m512i words[kTileSide];
       load_pairs_of_rows(depth - p, columns - c, a + p * lda + c, lda, words);
       transpose_words(words);
-      for (std::size_t i = 0; i < kTileSide; ++i) _mm512_store_si512(to + (c + i) * to_row + p / 2, words[i]);
+      for (std::size_t i = 0; i < kTileSide; ++i)
+        _mm512_storeu_si512(to + (c + i) * to_row + p / 2, words[i]);
     }
   }
 }
@@ -140,7 +141,7 @@ HWY_INLINE void pack_row_pairs(std::size_t depth, std::size_t columns, const flo
   for (std::size_t p = 0; p < depth; p += 2 * kTileSide) {
     __m512i words[kTileSide];
     load_pairs_of_rows(depth - p, columns, b + p * ldb, ldb, words);
-    for (std::size_t q = 0; q < kTileSide; ++q) _mm512_store_si512(to + (p / 2 + q) * to_row, words[q]);
+    for (std::size_t q = 0; q < kTileSide; ++q) _mm512_storeu_si512(to + (p / 2 + q) * to_row, words[q]);
   }
 }
 
@@ -157,7 +158,7 @@ HWY_INLINE void pack_row_pairs_of_transpose(std::size_t depth, std::size_t colum
                              : _mm512_setzero_si512();
     }
     transpose_words(words);
-    for (std::size_t q = 0; q < kTileSide; ++q) _mm512_store_si512(to + (p / 2 + q) * to_row, words[q]);
+    for (std::size_t q = 0; q < kTileSide; ++q) _mm512_storeu_si512(to + (p / 2 + q) * to_row, words[q]);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/cpu/gemm.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -15,15 +16,16 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 class Gemm : public EveryTarget {
  protected:
+  Gemm() { std::fill_n(workspace_, kGemmWorkspace, kNaN); }
+
   using Multiply = std::function<void(const Product&, BlockDone)>;
 
   void expect_agreement_with_plain_loops(const Multiply& multiply, bool bf16);
 
   /// gemm in fp32.
   Multiply in_fp32() {
-    return [this](const Product& product, BlockDone done) {
-      gemm(Precision::fp32, product, workspace_.data(), done);
-    };
+    return
+        [this](const Product& product, BlockDone done) { gemm(Precision::fp32, product, workspace_, done); };
   }
   /// gemm in bf16, in each way that this processor and path have.
   std::vector<Multiply> in_bf16() {
@@ -31,14 +33,15 @@ class Gemm : public EveryTarget {
     for (const Bf16Products way :
          {Bf16Products::fp32_arithmetic, Bf16Products::dot_products, Bf16Products::tiles}) {
       if (way > cpu_bf16_products()) break;
-      ways.push_back([this, way](const Product& product, BlockDone done) {
-        gemm_bf16(way, product, workspace_.data(), done);
-      });
+      ways.push_back(
+          [this, way](const Product& product, BlockDone done) { gemm_bf16(way, product, workspace_, done); });
     }
     return ways;
   }
 
-  FloatArray workspace_ = FloatArray(kGemmWorkspace, kNaN);
+  /// A device's memory is aligned as a product wants it.
+  Buffer memory_ = device_->allocate(kGemmWorkspace * sizeof(float));
+  float* workspace_ = memory_.as<float>();
 };
 
 std::size_t size(int n) {
