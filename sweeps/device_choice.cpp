@@ -46,8 +46,7 @@ std::string slow_on_this_cpu(const std::string& precision) {
   if (precision != name_of(Precision::bf16) || cpu_bf16_products() != Bf16Products::fp32_arithmetic) {
     return {};
   }
-  return "this CPU has no instruction that multiplies bf16 (AVX512_BF16 or AMX): bf16 is slower than fp32 on "
-         "it";
+  return "this CPU multiplies no bf16 (AVX512_BF16 or AMX): bf16 is slower than fp32 on it";
 }
 
 ChosenDevice choose_device(const std::string& choice, const std::string& precision, int threads,

@@ -13,9 +13,9 @@ namespace minichilla {
 struct MachineReport {
   std::string version;
   int cores;
-  std::uint64_t memory_available;  ///< bytes; 0 when the system does not say
-  std::string cpu_numerics;        ///< Device::numerics() of the CPU device
-  Bf16Products cpu_bf16 = Bf16Products::fp32_arithmetic;
+  std::uint64_t memory_available;                         ///< bytes; 0 when the system does not say
+  std::string cpu_numerics;                               ///< Device::numerics() of the CPU device
+  Bf16Products cpu_bf16 = Bf16Products::fp32_arithmetic;  ///< cpu_bf16_products()
   CudaSupport cuda;
 };
 

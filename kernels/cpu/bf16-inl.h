@@ -98,7 +98,7 @@ struct Bf16InstructionFactors {
 /// Floats from row to row of packed pairs of a: rows a power of two apart would compete for cache sets.
 constexpr std::size_t kPairsRow = kGemmDepth / 2 + 16;
 
-/// packed (rows, kPairsRow) = pairs of neighbours in each row of a (rows, depth), zero after the last.
+/// packed (rows, kPairsRow) = pairs of neighbours in each row of a (rows, depth), zeros to whole vectors.
 template <class Factors>
 HWY_INLINE void pack_pairs_of_columns(std::size_t rows, std::size_t depth, const float* a, std::size_t lda,
                                       float* packed) {

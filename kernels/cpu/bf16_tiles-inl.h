@@ -92,22 +92,6 @@ HWY_INLINE void transpose_words(__m512i (&rows)[kTileSide]) {
   }
 }
 
-/// to (rows, to_row) = pairs of neighbours in each row of a (rows, depth), zeros to whole tiles' width.
-HWY_INLINE void pack_neighbours(std::size_t rows, std::size_t depth, const float* a, std::size_t lda,
-                                float* to, std::size_t to_row) {
-  for (std::size_t i = 0; i < rows; ++i, a += lda, to += to_row) {
-    std::size_t p = 0;
-    for (; p + 32 <= depth; p += 32) {
-      _mm512_storeu_si512(to + p / 2, rounded(_mm512_loadu_ps(a + p), _mm512_loadu_ps(a + p + 16)));
-    }
-    if (p < depth) {
-      const std::size_t rest = depth - p, first = std::min<std::size_t>(rest, 16);
-      _mm512_storeu_si512(to + p / 2,
-                          rounded(load_first(first, a + p), load_first(rest - first, a + p + first)));
-    }
-  }
-}
-
 /// 16 rows of pairs: (a[2q·lda + c], a[(2q + 1)·lda + c]) in row q, for the columns c < columns of a (depth,
 /// columns); zeros where it ends.
 HWY_INLINE void load_pairs_of_rows(std::size_t depth, std::size_t columns, const float* a, std::size_t lda,

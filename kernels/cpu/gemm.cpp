@@ -125,8 +125,11 @@ struct Bf16TileOperands {
   static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
                                    float* packed) {
     const float* const a = left_elements(product, block, terms).data;
-    const auto pack = product.transpose_a == Transpose::no ? &pack_neighbours : &pack_columns;
-    pack(block.rows, terms.depth, a, product.lda, packed, kPairsRow);
+    if (product.transpose_a == Transpose::no) {
+      pack_pairs_of_columns<Bf16InstructionFactors>(block.rows, terms.depth, a, product.lda, packed);
+    } else {
+      pack_columns(block.rows, terms.depth, a, product.lda, packed, kPairsRow);
+    }
     return {{packed, kPairsRow, 1}, false};
   }
   static HWY_INLINE void right(const Product& product, std::size_t column, std::size_t columns, Terms terms,
