@@ -129,28 +129,18 @@ HWY_INLINE void pack_pairs_of_rows(std::size_t depth, std::size_t columns, const
   }
 }
 
-/// As pack_right, in pairs of rows; `scratch` has room for (depth, kTileColumns).
+/// As pack_right, in pairs of rows.
 template <class Factors>
 HWY_INLINE void pack_right_pairs(const Product& product, std::size_t column, std::size_t columns,
-                                 std::size_t first, std::size_t depth, float* packed, float* scratch) {
-  const std::size_t pairs = (depth + 1) / 2;
+                                 std::size_t first, std::size_t depth, float* packed) {
   if (product.transpose_b == Transpose::no) {
-    const float* const b = product.b + first * product.ldb + column;
-    for (std::size_t p = 0; p < depth; p += 2) {
-      for (std::size_t j = 0; j < columns; j += kTileColumns) {
-        pack_pairs_of_rows<Factors>(std::min<std::size_t>(2, depth - p), std::min(kTileColumns, columns - j),
-                                    b + p * product.ldb + j, product.ldb,
-                                    packed + j * pairs + p / 2 * kTileColumns, kTileColumns);
-      }
-    }
+    pack_pairs_of_rows<Factors>(depth, columns, product.b + first * product.ldb + column, product.ldb, packed,
+                                kTileColumns);
     return;
   }
-  for (std::size_t j = 0; j < columns; j += kTileColumns, packed += kTileColumns * pairs) {
-    const std::size_t width = std::min(kTileColumns, columns - j);
-    transpose(width, depth, product.b + (column + j) * product.ldb + first, product.ldb, 1.0f, scratch,
-              kTileColumns);
-    pack_pairs_of_rows<Factors>(depth, width, scratch, kTileColumns, packed, kTileColumns);
-  }
+  alignas(64) float rows[kGemmDepth * kTileColumns];
+  pack_right(product, column, columns, first, depth, rows);
+  pack_pairs_of_rows<Factors>(depth, columns, rows, kTileColumns, packed, kTileColumns);
 }
 
 }  // namespace minichilla::HWY_NAMESPACE

@@ -19,7 +19,7 @@ namespace minichilla::HWY_NAMESPACE {
 /// Columns of c that are complete before they are handed on: with kGemmRows rows they fit the cache.
 constexpr std::size_t kGroupColumns = 128;
 /// Up to so many columns of c, repacking aᵀ costs more than reading it where it is.
-constexpr std::size_t kNarrowColumns = 64;
+constexpr std::size_t kNarrowColumns = std::max<std::size_t>(64, 4 * kTileColumns);
 
 /// Terms [first, first + depth) of the sums.
 struct Terms {
@@ -43,38 +43,48 @@ Broadcasts left_elements(const Product& product, const ProductBlock& block, Term
 /// Panels of b whose sums are held in vector registers.
 template <class Factors, bool kTiles>
 struct VectorPanels {
-  static constexpr std::size_t kRows = kBlockRows;
+  static constexpr std::size_t kRows = kBlockRows;  ///< of a block
+  /// Columns of b that are packed right before they are used: one panel, while the next one is fetched.
+  static constexpr std::size_t kPackedTogether = kTileColumns;
 
   /// c (rows, n) = or += the block of a · a panel of b (k elements, n ≤ kTileColumns); with bias (n) not
-  /// nullptr sums begin with it.
+  /// nullptr sums begin with it. Large tiles fetch `ahead`.
   static HWY_INLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
                                         const float* b, const float* bias, Output output, float* c,
-                                        std::size_t ldc) {
+                                        std::size_t ldc, Ahead ahead) {
     const auto multiply = n > kLanes ? &multiply_vectors<2> : &multiply_vectors<1>;
-    multiply(rows, n, k, left, b, bias, output, c, ldc);
+    multiply(rows, n, k, left, b, bias, output, c, ldc, ahead);
   }
 
  private:
   template <int kVectors>
   static HWY_NOINLINE void multiply_vectors(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
                                             const float* b, const float* bias, Output output, float* c,
-                                            std::size_t ldc) {
+                                            std::size_t ldc, Ahead ahead) {
     const Panels panel{b, kTileColumns};
     const Broadcasts a = left.elements;
+    // As many sums with one vector a row as with two: fewer would wait for each other.
+    constexpr std::size_t kTall = kTileRows * 2 / kVectors;
+    const auto multiply = [&](Broadcasts elements) HWY_ATTR __attribute__((always_inline)) {
+      product_block<kTall, kVectors, Factors>(rows, n, k, elements, kTall * elements.row, panel, bias, output,
+                                              c, ldc, ahead);
+    };
+    // Strides that the compiler knows are no work for the processor.
     if (kTiles && left.tiled) {
-      // Strides that the compiler knows.
       product_block<kTileRows, kVectors, Factors>(rows, n, k, {a.data, 1, kTileRows}, kTileRows * k, panel,
-                                                  bias, output, c, ldc);
+                                                  bias, output, c, ldc, ahead);
+    } else if (a.column == 1) {
+      multiply({a.data, a.row, 1});
     } else {
-      // As many sums with one vector a row as with two: fewer would wait for each other.
-      constexpr std::size_t kTall = kTileRows * 2 / kVectors;
-      product_block<kTall, kVectors, Factors>(rows, n, k, a, kTall * a.row, panel, bias, output, c, ldc);
+      multiply({a.data, 1, a.column});
     }
   }
 };
 
 /// Operands as they are; a is repacked where that pays.
 struct Float32Operands : VectorPanels<Float32Factors, true> {
+  static constexpr std::size_t kColumns = kGemmColumns;  ///< that are packed at a time
+
   static HWY_INLINE std::size_t elements(std::size_t terms) { return terms; }
 
   static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
@@ -93,6 +103,8 @@ struct Float32Operands : VectorPanels<Float32Factors, true> {
 /// Operands rounded to bf16, in pairs of terms.
 template <class PairFactors>
 struct Bf16Operands : VectorPanels<PairFactors, false> {
+  static constexpr std::size_t kColumns = 2 * kGemmColumns;
+
   static HWY_INLINE std::size_t elements(std::size_t terms) { return (terms + 1) / 2; }
 
   static HWY_INLINE LeftBlock left(const Product& product, const ProductBlock& block, Terms terms,
@@ -108,16 +120,16 @@ struct Bf16Operands : VectorPanels<PairFactors, false> {
   }
   static HWY_INLINE void right(const Product& product, std::size_t column, std::size_t columns, Terms terms,
                                float* packed) {
-    // Pairs take half of the room.
-    pack_right_pairs<PairFactors>(product, column, columns, terms.first, terms.depth, packed,
-                                  packed + kGemmDepth * kGemmColumns / 2);
+    pack_right_pairs<PairFactors>(product, column, columns, terms.first, terms.depth, packed);
   }
 };
 
 #if MINICHILLA_AVX512_BF16
 /// Operands rounded to bf16, in pairs of terms that fill tiles.
 struct Bf16TileOperands {
-  static constexpr std::size_t kRows = kGemmRows;
+  static constexpr std::size_t kRows = kGemmRows, kColumns = 2 * kGemmColumns;
+  // Tiles are done with a panel before another one could be fetched.
+  static constexpr std::size_t kPackedTogether = kColumns;
   static_assert(kRows % (2 * kTileSide) == 0 && kTileColumns == 2 * kTileSide);
 
   static HWY_INLINE std::size_t elements(std::size_t terms) { return round_up((terms + 1) / 2, kTileSide); }
@@ -139,15 +151,13 @@ struct Bf16TileOperands {
                                   : product.b + terms.first * product.ldb + column;
     const auto pack = turned ? &pack_row_pairs_of_transpose : &pack_row_pairs;
     for (std::size_t j = 0; j < columns; j += kTileSide) {
-      // Panels are two tiles wide.
-      float* const panel =
-          packed + j / kTileColumns * kTileColumns * elements(terms.depth) + j % kTileColumns;
-      pack(terms.depth, columns - j, turned ? b + j * product.ldb : b + j, product.ldb, panel, kTileColumns);
+      pack(terms.depth, columns - j, turned ? b + j * product.ldb : b + j, product.ldb, packed + j,
+           kTileColumns);
     }
   }
   static HWY_NOINLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
                                           const float* b, const float* bias, Output output, float* c,
-                                          std::size_t ldc) {
+                                          std::size_t ldc, Ahead) {
     for (std::size_t i = 0; i < rows; i += 2 * kTileSide, c += 2 * kTileSide * ldc) {
       const std::size_t m = std::min(2 * kTileSide, rows - i);
       const bool tall = m > kTileSide, wide = n > kTileSide;
@@ -160,22 +170,42 @@ struct Bf16TileOperands {
 };
 #endif
 
-/// Rows and columns of `block` += the products of `terms`, b's columns in `right`.
+/// What is packed as the panel that begins with column `column` of op(b).
+HWY_INLINE Ahead panel_ahead(const Product& product, std::size_t column, std::size_t columns, Terms terms) {
+  if (product.transpose_b == Transpose::yes) {
+    return {columns, terms.depth, product.b + column * product.ldb + terms.first, product.ldb};
+  }
+  return {terms.depth, columns, product.b + terms.first * product.ldb + column, product.ldb};
+}
+
+/// Rows and columns of `block` += the products of `terms`. The first block of rows packs each of b's panels
+/// into `right` right before it multiplies by it, and has the next one fetched meanwhile.
 template <class Operands>
 void multiply_block(const Product& product, const ProductBlock& block, Terms terms, float* packed_left,
-                    const float* right, const BlockDone& done) {
+                    float* right, const BlockDone& done) {
   const LeftBlock left = Operands::left(product, block, terms, packed_left);
   const std::size_t elements = Operands::elements(terms.depth);
   const Output output = terms.first == 0 ? product.output : Output::add;
   const float* const bias = terms.first == 0 ? product.bias : nullptr;
   float* const c = product.c + block.row * product.ldc + block.column;
+  const auto width_at = [&](std::size_t j) { return std::min(kTileColumns, block.columns - j); };
   for (std::size_t group = 0; group < block.columns; group += kGroupColumns) {
     const std::size_t end = std::min(block.columns, group + kGroupColumns);
     for (std::size_t j = group; j < end; j += kTileColumns) {
-      const std::size_t width = std::min(kTileColumns, end - j);
-      Operands::multiply_panel(block.rows, width, elements, left, right + j * elements,
+      const float* const panel = right + j * elements;
+      Ahead ahead(panel);
+      if (block.row == 0 && j % Operands::kPackedTogether == 0) {
+        const std::size_t next = std::min(block.columns, j + Operands::kPackedTogether);
+        for (std::size_t p = j; p < next; p += kTileColumns) {
+          Operands::right(product, block.column + p, width_at(p), terms, right + p * elements);
+        }
+        if (next < block.columns) {
+          ahead = panel_ahead(product, block.column + next, width_at(next), terms);
+        }
+      }
+      Operands::multiply_panel(block.rows, width_at(j), elements, left, panel,
                                bias != nullptr ? bias + block.column + j : nullptr, output, c + j,
-                               product.ldc);
+                               product.ldc, ahead);
     }
     if (terms.first + terms.depth == product.k) {
       done({block.row, block.rows, block.column + group, end - group});
@@ -189,11 +219,10 @@ HWY_INLINE void multiply(const Product& product, float* workspace, const BlockDo
   float* const left = workspace + kGemmDepth * kGemmColumns;
   const std::size_t rounds = (product.k + kGemmDepth - 1) / kGemmDepth;
   const std::size_t step = round_up((product.k + rounds - 1) / rounds, 8);
-  for (std::size_t column = 0; column < product.n; column += kGemmColumns) {
-    const std::size_t columns = std::min(kGemmColumns, product.n - column);
+  for (std::size_t column = 0; column < product.n; column += Operands::kColumns) {
+    const std::size_t columns = std::min(Operands::kColumns, product.n - column);
     for (std::size_t first = 0; first < product.k; first += step) {
       const Terms terms{first, std::min(step, product.k - first)};
-      Operands::right(product, column, columns, terms, right);
       for (std::size_t row = 0; row < product.m; row += Operands::kRows) {
         const std::size_t rows = std::min(Operands::kRows, product.m - row);
         multiply_block<Operands>(product, {row, rows, column, columns}, terms, left, right, done);

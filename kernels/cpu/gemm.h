@@ -54,7 +54,7 @@ class BlockDone {
 };
 
 /// Of a block: terms of a sum (a panel of b fills half of a first-level cache), rows of a, columns of b.
-constexpr std::size_t kGemmDepth = 256, kGemmRows = 96, kGemmColumns = 1024;
+constexpr std::size_t kGemmDepth = 256, kGemmRows = 96, kGemmColumns = 512;
 /// Floats, 64-byte aligned, into which gemm repacks blocks of its operands.
 constexpr std::size_t kGemmWorkspace = kGemmDepth * (kGemmColumns + kGemmRows);
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 #include "hwy/cache_control.h"
 #include "kernels/cpu/gemm.h"
@@ -39,6 +40,39 @@ struct Panels {
 
   const float* data;
   std::size_t row;
+};
+
+/// A matrix that comes into the second-level cache while the sums of large tiles are made: a piece of a row,
+/// two lines of the cache, every four terms. Nothing waits for it.
+class Ahead {
+ public:
+  /// Nothing but what lies there.
+  HWY_INLINE explicit Ahead(const float* there) : Ahead(0, 0, there, 0) {}
+  HWY_INLINE Ahead(std::size_t rows, std::size_t columns, const float* from, std::size_t row)
+      : at_(reinterpret_cast<std::uintptr_t>(from)),
+        rows_(rows),
+        pieces_(std::max<std::size_t>(1, columns * sizeof(float) / kPiece)),
+        left_(pieces_),
+        skip_(row * sizeof(float) - pieces_ * kPiece) {}
+
+  HWY_INLINE void fetch() {
+    constexpr int kForReading = 0, kSecondLevel = 2;
+    __builtin_prefetch(reinterpret_cast<const void*>(at_), kForReading, kSecondLevel);
+    __builtin_prefetch(reinterpret_cast<const void*>(at_ + kPiece / 2), kForReading, kSecondLevel);
+    if (rows_ == 0) return;
+    at_ += kPiece;
+    if (--left_ > 0) return;
+    at_ += skip_;
+    left_ = pieces_;
+    --rows_;
+  }
+
+ private:
+  static constexpr std::size_t kPiece = 2 * 64;
+
+  std::uintptr_t at_;                 ///< a number, since it may leave the matrix
+  std::size_t rows_, pieces_, left_;  ///< rows left; pieces of a row, and left of this one
+  std::size_t skip_;                  ///< bytes from the last piece of a row to the next, modulo 2^64
 };
 
 /// How elements of a and b are read and multiplied: each is one fp32 number.
@@ -86,25 +120,15 @@ HWY_INLINE void finish_tile(std::size_t rest, hn::Mask<FloatTag> tail, const Flo
 }
 
 /// c (kRows, n) = or += a (kRows, k) · b (k, n), n ≤ kVectors·kLanes, all sums in registers; k in ascending
-/// order. With bias (n) not nullptr each sum begins with it.
+/// order. With bias (n) not nullptr each sum begins with it. `ahead` is fetched by large tiles alone.
 template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
 HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels b, const float* bias,
-                             Output output, float* c, std::size_t c_row) {
+                             Output output, float* c, std::size_t c_row, Ahead& ahead) {
   const std::size_t rest = n - static_cast<std::size_t>(kVectors - 1) * kLanes;
   // Made here and not where it is used, GCC 12 has no register left for some of the sums.
   const auto tail = hn::FirstN(kFloat, rest);
   Floats sums[kRows][kVectors];
   begin_tile(tail, bias, sums);
-  if constexpr (kLargeTile<kRows, kVectors>) {
-    // Large products' results are out of cache: they come while the sums are made.
-#pragma GCC unroll 28
-    for (std::size_t i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        hwy::Prefetch(c + i * c_row + static_cast<std::size_t>(v) * kLanes);
-      }
-    }
-  }
   // Of more than eight rows four go by one pointer: a register for each row would be more than there are.
   constexpr std::size_t kTogether = kRows > 8 ? 4 : kRows, kPointers = (kRows + kTogether - 1) / kTogether;
   const float* from[kPointers];
@@ -127,8 +151,20 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
   };
   std::size_t p = 0;
   if constexpr (kLargeTile<kRows, kVectors>) {
-    // Pointers move on once in a while: Intel's processors add integers where they multiply vectors.
-    for (; p + 4 <= k; p += 4) add_term(), add_term(), add_term(), add_term();
+    // Pointers move on once in a while: Intel's processors add integers where they multiply vectors. Large
+    // products' results and the operands of the next tiles are out of cache: they come bit by bit, since a
+    // core waits when it has asked for many lines.
+    Ahead fetched = ahead;
+    const float* c_line = c;
+    const float* const last_line = c + (kRows - 1) * c_row;
+    for (; p + 4 <= k; p += 4) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) hwy::Prefetch(c_line + static_cast<std::size_t>(v) * kLanes);
+      c_line += c_line == last_line ? 0 : c_row;
+      fetched.fetch();
+      add_term(), add_term(), add_term(), add_term();
+    }
+    ahead = fetched;
   }
   for (; p < k; ++p) add_term();
   finish_tile(rest, tail, sums, output, c, c_row);
@@ -137,14 +173,14 @@ HWY_INLINE void product_tile(std::size_t n, std::size_t k, Broadcasts a, Panels 
 /// A tile of m rows, 0 < m ≤ kRows.
 template <std::size_t kRows, int kVectors, class Factors>
 HWY_INLINE void product_rows(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b,
-                             const float* bias, Output output, float* c, std::size_t c_row) {
+                             const float* bias, Output output, float* c, std::size_t c_row, Ahead& ahead) {
   if constexpr (kRows > 1) {
     if (m < kRows) {
-      product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, bias, output, c, c_row);
+      product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, bias, output, c, c_row, ahead);
       return;
     }
   }
-  product_tile<kRows, kVectors, Factors>(n, k, a, b, bias, output, c, c_row);
+  product_tile<kRows, kVectors, Factors>(n, k, a, b, bias, output, c, c_row, ahead);
 }
 
 /// All rows of a column block that is kVectors wide: tiles of kRows rows, whose elements of a begin `step`
@@ -152,16 +188,17 @@ HWY_INLINE void product_rows(std::size_t m, std::size_t n, std::size_t k, Broadc
 /// have few kinds of tiles, large ones are halved first.
 template <std::size_t kRows, int kVectors, class Factors = Float32Factors>
 HWY_INLINE void product_block(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, std::size_t step,
-                              Panels b, const float* bias, Output output, float* c, std::size_t c_row) {
+                              Panels b, const float* bias, Output output, float* c, std::size_t c_row,
+                              Ahead& ahead) {
   for (; m >= kRows; m -= kRows, a.data += step, c += kRows * c_row) {
-    product_tile<kRows, kVectors, Factors>(n, k, a, b, bias, output, c, c_row);
+    product_tile<kRows, kVectors, Factors>(n, k, a, b, bias, output, c, c_row, ahead);
   }
   if (m == 0) return;
   if constexpr (kRows > 7) {
     constexpr std::size_t kHalf = kRows / 2;
-    product_block<kHalf, kVectors, Factors>(m, n, k, a, kHalf * a.row, b, bias, output, c, c_row);
+    product_block<kHalf, kVectors, Factors>(m, n, k, a, kHalf * a.row, b, bias, output, c, c_row, ahead);
   } else if constexpr (kRows > 1) {
-    product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, bias, output, c, c_row);
+    product_rows<kRows - 1, kVectors, Factors>(m, n, k, a, b, bias, output, c, c_row, ahead);
   }
 }
 
@@ -173,20 +210,21 @@ template <class = void>
 HWY_NOINLINE void product(std::size_t m, std::size_t n, std::size_t k, Broadcasts a, Panels b, Output output,
                           float* c, std::size_t c_row) {
   constexpr std::size_t kWide = 2 * kLanes;
+  Ahead nothing(c);
   std::size_t column = 0;
   for (; column + kLanes < n; column += kWide) {
     const std::size_t width = std::min(kWide, n - column);
     const Panels right{b.data + column, b.row};
     // Of short sums larger tiles would be begun and finished more than they are added to.
     if (kRegisters >= 32 && k >= 32) {
-      product_block<8, 2>(m, width, k, a, 8 * a.row, right, nullptr, output, c + column, c_row);
+      product_block<8, 2>(m, width, k, a, 8 * a.row, right, nullptr, output, c + column, c_row, nothing);
     } else {
-      product_block<4, 2>(m, width, k, a, 4 * a.row, right, nullptr, output, c + column, c_row);
+      product_block<4, 2>(m, width, k, a, 4 * a.row, right, nullptr, output, c + column, c_row, nothing);
     }
   }
   if (column < n) {
     product_block<8, 1>(m, n - column, k, a, 8 * a.row, {b.data + column, b.row}, nullptr, output, c + column,
-                        c_row);
+                        c_row, nothing);
   }
 }
 
