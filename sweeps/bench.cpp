@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <stdexcept>
 
@@ -28,55 +29,86 @@ bool is_cpu(const Device& device) {
 }
 
 /// Work of all lanes at once, each its part n times.
-Timing time_lanes(Device& device, double seconds, int tasks, const std::function<void(Lane&, int)>& work) {
-  return time_repetitions(seconds, [&](std::int64_t repetitions) {
-    device.for_each_task(tasks, [&](Lane& lane, int task) {
-      for (std::int64_t i = 0; i < repetitions; ++i) work(lane, task);
-    });
-    device.synchronize();
-  });
+Timing time_lanes(Device& device, double seconds, int tasks, const std::function<void(Lane&, int)>& work,
+                  const MostPerSecond& flops_now = {}) {
+  return time_repetitions(
+      seconds,
+      [&](std::int64_t repetitions) {
+        device.for_each_task(tasks, [&](Lane& lane, int task) {
+          for (std::int64_t i = 0; i < repetitions; ++i) work(lane, task);
+        });
+        device.synchronize();
+      },
+      flops_now);
 }
 
-Timing time_operation(Device& device, double seconds, const BenchOperation& operation) {
-  if (!operation.streams) return time_lanes(device, seconds, operation.tasks, operation.enqueue);
+Timing time_operation(Device& device, double seconds, const BenchOperation& operation,
+                      const MostPerSecond& flops_now) {
+  if (!operation.streams) return time_lanes(device, seconds, operation.tasks, operation.enqueue, flops_now);
   return time_repetitions(seconds, [&](std::int64_t repetitions) {
     for (std::int64_t i = 0; i < repetitions; ++i) device.for_each_task(operation.tasks, operation.enqueue);
     device.synchronize();
   });
 }
 
-/// FLOP/s of all lanes, each of which runs `run`.
-double multiply_adds_per_s(Device& device, double seconds, const std::function<FmaRun(std::int64_t)>& run) {
-  constexpr std::int64_t kRounds = 1000;
-  std::vector<float> values(static_cast<std::size_t>(device.lanes()));
-  const Timing timing = time_repetitions(
-      seconds,
-      [&](std::int64_t repetitions) {
-        device.for_each_task(device.lanes(), [&](Lane& lane, int) {
-          values[static_cast<std::size_t>(lane.index())] = run(kRounds * repetitions).last_value;
-        });
-      },
-      kPeakSamples);
-  if (!std::isfinite(values[0])) throw std::logic_error("multiply-adds that must stay small did not");
-  return run(kRounds).flops * device.lanes() / timing.best_s;
-}
+/// Multiply-adds on all lanes of a CPU at once.
+class MultiplyAdds {
+ public:
+  MultiplyAdds(Device& device, std::function<FmaRun(std::int64_t)> run)
+      : device_(&device), run_(std::move(run)) {}
 
-void measure_cpu_peak(Device& device, const BenchOptions& options, Peak& peak) {
+  /// FLOP/s of all lanes in the best of many moments of `seconds` altogether.
+  double best_per_s(double seconds) {
+    constexpr std::int64_t kRounds = 1000;
+    const Timing timing = time_repetitions(
+        seconds, [&](std::int64_t repetitions) { repeat(kRounds * repetitions); }, {}, kPeakSamples);
+    rounds_per_s_ = kRounds / timing.best_s;
+    return flops_per_round() * rounds_per_s_;
+  }
+
+  /// FLOP/s of all lanes in the `seconds` that begin now. best_per_s was called before.
+  double per_s_now(double seconds) const {
+    const auto rounds = std::max<std::int64_t>(1, std::llround(seconds * rounds_per_s_));
+    const auto begin = std::chrono::steady_clock::now();
+    repeat(rounds);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    return flops_per_round() * static_cast<double>(rounds) / took.count();
+  }
+
+ private:
+  void repeat(std::int64_t rounds) const {
+    device_->for_each_task(device_->lanes(), [&](Lane&, int) {
+      if (!std::isfinite(run_(rounds).last_value)) {
+        throw std::logic_error("multiply-adds that must stay small did not");
+      }
+    });
+  }
+  double flops_per_round() const { return run_(1).flops * device_->lanes(); }
+
+  Device* device_;
+  std::function<FmaRun(std::int64_t)> run_;
+  double rounds_per_s_ = 0;
+};
+
+/// Also returns what measures the peak again, for a moment.
+MostPerSecond measure_cpu_peak(Device& device, const BenchOptions& options, Peak& peak) {
   const double seconds = kPeakPatience * options.seconds;
   const Bf16Products products = cpu_bf16_products();
+  MultiplyAdds bf16(device,
+                    [products](std::int64_t rounds) { return run_bf16_multiply_adds(products, rounds); });
   if (products != Bf16Products::fp32_arithmetic) {
     peak.bf16_of = name_of(products);
-    peak.bf16_flops_per_s = multiply_adds_per_s(device, seconds, [products](std::int64_t rounds) {
-      return run_bf16_multiply_adds(products, rounds);
-    });
+    peak.bf16_flops_per_s = bf16.best_per_s(seconds);
   }
   if (options.precision == Precision::bf16 && peak.bf16_flops_per_s > 0) {
     peak.flops_per_s = peak.bf16_flops_per_s;
     peak.flops_of = peak.bf16_of + " in registers";
-  } else {
-    peak.flops_per_s = multiply_adds_per_s(device, seconds, run_multiply_adds);
-    peak.flops_of = "fp32 multiply-adds in registers";
+    return [bf16](double now) { return bf16.per_s_now(now); };
   }
+  MultiplyAdds fp32(device, run_multiply_adds);
+  peak.flops_per_s = fp32.best_per_s(seconds);
+  peak.flops_of = "fp32 multiply-adds in registers";
+  return [fp32](double now) { return fp32.per_s_now(now); };
 }
 
 /// Of squares that double from 256 until one takes a good part of the time, or is as large as products of
@@ -119,7 +151,8 @@ void measure_copy(Device& device, const BenchOptions& options, Peak& peak) {
   peak.bytes_of = "copy of " + format_bytes(each * static_cast<std::size_t>(device.lanes()));
 }
 
-StepFigure measure_step(Device& device, double seconds, const BenchShape& shape) {
+StepFigure measure_step(Device& device, double seconds, const BenchShape& shape,
+                        const MostPerSecond& flops_now) {
   RunConfig config;
   config.model = shape.model();
   config.train.batch_tokens = std::int64_t{shape.batch} * shape.context;
@@ -128,10 +161,13 @@ StepFigure measure_step(Device& device, double seconds, const BenchShape& shape)
   TrainingStep step(config, shape.vocabulary, device);
   step.initialise(1);
   const std::vector<std::int32_t> ids = random_ids(config.train.batch_tokens, shape.vocabulary);
-  const Timing timing = time_repetitions(seconds, [&](std::int64_t repetitions) {
-    // A rate of zero keeps the weights where they are, however often the step is repeated.
-    for (std::int64_t i = 0; i < repetitions; ++i) step.run(ids, ids, 0.0, 1);
-  });
+  const Timing timing = time_repetitions(
+      seconds,
+      [&](std::int64_t repetitions) {
+        // A rate of zero keeps the weights where they are, however often the step is repeated.
+        for (std::int64_t i = 0; i < repetitions; ++i) step.run(ids, ids, 0.0, 1);
+      },
+      flops_now);
   const auto tokens = static_cast<double>(config.train.batch_tokens);
   return {shape.name,
           timing,
@@ -173,11 +209,12 @@ DeviceFigures bench(Device& device, const BenchOptions& options) {
     if (options.on_progress) options.on_progress("measuring " + what + where);
   };
   DeviceFigures figures{device.name(), device.numerics(), device.lanes(), {}, {}, {}};
+  MostPerSecond flops_now;
   if (options.peak) {
     Peak peak{};
     begin("the peak");
     if (is_cpu(device)) {
-      measure_cpu_peak(device, options, peak);
+      flops_now = measure_cpu_peak(device, options, peak);
     } else {
       measure_largest_product(device, options.seconds, peak);
     }
@@ -191,14 +228,14 @@ DeviceFigures bench(Device& device, const BenchOptions& options) {
     for (const BenchOperation& operation : operations.all()) {
       begin(shape.name + ": " + operation.name + (operation.pass.empty() ? "" : " " + operation.pass));
       figures.operations.push_back({shape.name, operation.name, operation.pass,
-                                    time_operation(device, options.seconds, operation), operation.flops,
-                                    operation.bytes});
+                                    time_operation(device, options.seconds, operation, flops_now),
+                                    operation.flops, operation.bytes});
     }
   }
   for (const BenchShape& shape : options.shapes) {
     if (!options.steps) break;
     begin(shape.name + ": training steps");
-    figures.steps.push_back(measure_step(device, options.seconds, shape));
+    figures.steps.push_back(measure_step(device, options.seconds, shape, flops_now));
   }
   return figures;
 }

@@ -23,6 +23,17 @@ std::string share(double part, double whole) {
   return format_fixed(100 * part / whole, 1) + " %";
 }
 
+/// `flops` of what the peak would have done in the moments of the samples, per cent, where that is known.
+std::optional<double> paired_percent(double flops, const Timing& timing) {
+  if (flops <= 0 || timing.median_possible <= 0) return std::nullopt;
+  return 100 * flops / timing.median_possible;
+}
+
+std::string paired_text(double flops, const Timing& timing) {
+  const std::optional<double> percent = paired_percent(flops, timing);
+  return percent ? format_fixed(*percent, 1) + " %" : "-";
+}
+
 std::string heading(const DeviceFigures& figures) {
   return figures.device + (figures.device == "cpu" ? ", " + counted(figures.lanes, "thread") : "");
 }
@@ -46,6 +57,7 @@ std::string operations_text(const DeviceFigures& figures) {
                    {"median ms"},
                    {"GFLOP/s"},
                    {"of peak"},
+                   {"paired"},
                    {"GB/s"},
                    {"of memory"}});
   for (const OperationFigure& figure : figures.operations) {
@@ -55,8 +67,8 @@ std::string operations_text(const DeviceFigures& figures) {
     };
     table.add({figure.shape, figure.operation, figure.pass, format_fixed(1e3 * figure.timing.best_s, 4),
                format_fixed(1e3 * figure.timing.median_s, 4), flops > 0 ? format_fixed(flops, 1) : "-",
-               flops > 0 ? of(flops, &Peak::flops_per_s) : "-", format_fixed(bytes, 1),
-               of(bytes, &Peak::bytes_per_s)});
+               flops > 0 ? of(flops, &Peak::flops_per_s) : "-", paired_text(figure.flops, figure.timing),
+               format_fixed(bytes, 1), of(bytes, &Peak::bytes_per_s)});
   }
   return table.text();
 }
@@ -69,7 +81,8 @@ std::string steps_text(const DeviceFigures& figures) {
                    {"tokens/s best"},
                    {"median"},
                    {"GFLOP/s"},
-                   {"of peak"}});
+                   {"of peak"},
+                   {"paired"}});
   for (const StepFigure& figure : figures.steps) {
     const double flops = rate(figure.flops, figure.timing);
     table.add({figure.shape,
@@ -78,7 +91,8 @@ std::string steps_text(const DeviceFigures& figures) {
                format_fixed(1e3 * figure.timing.best_s, 2), format_fixed(1e3 * figure.timing.median_s, 2),
                format_count(figure.tokens / figure.timing.best_s),
                format_count(figure.tokens / figure.timing.median_s), format_fixed(flops, 1),
-               figures.peak ? share(flops * kGiga, figures.peak->flops_per_s) : "-"});
+               figures.peak ? share(flops * kGiga, figures.peak->flops_per_s) : "-",
+               paired_text(figure.flops, figure.timing)});
   }
   return table.text();
 }
@@ -95,6 +109,11 @@ Json share_json(double part, const std::optional<Peak>& peak, double Peak::*whol
   return peak && part > 0 ? Json(100 * part * kGiga / ((*peak).*whole)) : Json();
 }
 
+Json paired_json(double flops, const Timing& timing) {
+  const std::optional<double> percent = paired_percent(flops, timing);
+  return percent ? Json(*percent) : Json();
+}
+
 Json operation_json(const OperationFigure& figure, const std::optional<Peak>& peak) {
   const double flops = rate(figure.flops, figure.timing), bytes = rate(figure.bytes, figure.timing);
   Json json = {{"shape", figure.shape}, {"operation", figure.operation}, {"pass", figure.pass}};
@@ -103,6 +122,7 @@ Json operation_json(const OperationFigure& figure, const std::optional<Peak>& pe
                {"bytes", figure.bytes},
                {"gflops_per_s", flops > 0 ? Json(flops) : Json()},
                {"peak_percent", share_json(flops, peak, &Peak::flops_per_s)},
+               {"paired_peak_percent", paired_json(figure.flops, figure.timing)},
                {"gb_per_s", bytes},
                {"memory_percent", share_json(bytes, peak, &Peak::bytes_per_s)}});
   return json;
@@ -119,7 +139,8 @@ Json step_json(const StepFigure& figure, const std::optional<Peak>& peak) {
                {"tokens_per_s", figure.tokens / figure.timing.best_s},
                {"median_tokens_per_s", figure.tokens / figure.timing.median_s},
                {"gflops_per_s", flops},
-               {"peak_percent", share_json(flops, peak, &Peak::flops_per_s)}});
+               {"peak_percent", share_json(flops, peak, &Peak::flops_per_s)},
+               {"paired_peak_percent", paired_json(figure.flops, figure.timing)}});
   return json;
 }
 

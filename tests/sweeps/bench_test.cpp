@@ -59,6 +59,20 @@ TEST(BenchTiming, RepeatsUntilTheTimeIsFull) {
   EXPECT_LE(timing.best_s, timing.median_s);
 }
 
+TEST(BenchTiming, ComparesEachSampleWithTheMostOfItsMoment) {
+  std::vector<double> asked;
+  const Timing timing = time_repetitions(
+      1e-6, [](std::int64_t) {},
+      [&](double seconds) {
+        asked.push_back(seconds);
+        return 100.0;
+      });
+  EXPECT_EQ(asked.size(), static_cast<std::size_t>(timing.samples) + 1);
+  for (const double seconds : asked) EXPECT_GT(seconds, 0);
+  EXPECT_DOUBLE_EQ(timing.median_possible, 100 * timing.median_s);
+  EXPECT_EQ(time_repetitions(1e-6, [](std::int64_t) {}).median_possible, 0);
+}
+
 TEST(BenchShapes, AreThoseOfThePublishedTable) {
   std::map<std::string, double> megaflops;
   for (const BenchShape& shape : bench_shapes()) {
@@ -159,6 +173,9 @@ TEST(Bench, WhatIsNotMeasuredIsNotThere) {
   const Json& measured = json["measured"][0];
   EXPECT_TRUE(measured["peak"].is_null());
   EXPECT_TRUE(measured["operations"][0]["memory_percent"].is_null());
+  for (const Json& operation : measured["operations"]) {
+    EXPECT_TRUE(operation["paired_peak_percent"].is_null()) << operation;
+  }
   EXPECT_THAT(bench_text({"fp32", kTiny, {figures}}), AllOf(HasSubstr("linear qkv"), Not(HasSubstr("%"))));
 }
 
@@ -208,10 +225,11 @@ TEST(BenchCommand, WritesFiguresThatAreFiniteAndPositive) {
       const bool computes = operation["flops"].get<double>() > 0;
       EXPECT_EQ(positive(operation["gflops_per_s"]), computes);
       EXPECT_EQ(positive(operation["peak_percent"]), computes);
+      EXPECT_EQ(positive(operation["paired_peak_percent"]), computes);
     }
     ASSERT_EQ(measured["steps"].size(), 1u);
-    for (const char* key :
-         {"tokens_per_s", "median_tokens_per_s", "gflops_per_s", "peak_percent", "best_ms"}) {
+    for (const char* key : {"tokens_per_s", "median_tokens_per_s", "gflops_per_s", "peak_percent",
+                            "paired_peak_percent", "best_ms"}) {
       EXPECT_TRUE(positive(measured["steps"][0][key])) << key;
     }
   }
