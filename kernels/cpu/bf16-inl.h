@@ -133,14 +133,18 @@ HWY_INLINE void pack_pairs_of_rows(std::size_t depth, std::size_t columns, const
 template <class Factors>
 HWY_INLINE void pack_right_pairs(const Product& product, std::size_t column, std::size_t columns,
                                  std::size_t first, std::size_t depth, float* packed) {
-  if (product.transpose_b == Transpose::no) {
-    pack_pairs_of_rows<Factors>(depth, columns, product.b + first * product.ldb + column, product.ldb, packed,
-                                kTileColumns);
-    return;
+  const std::size_t pairs = (depth + 1) / 2;
+  for (std::size_t j = 0; j < columns; j += kTileColumns, packed += kTileColumns * pairs) {
+    const std::size_t width = std::min(kTileColumns, columns - j);
+    if (product.transpose_b == Transpose::no) {
+      pack_pairs_of_rows<Factors>(depth, width, product.b + first * product.ldb + column + j, product.ldb,
+                                  packed, kTileColumns);
+    } else {
+      alignas(64) float rows[kGemmDepth * kTileColumns];
+      pack_right(product, column + j, width, first, depth, rows);
+      pack_pairs_of_rows<Factors>(depth, width, rows, kTileColumns, packed, kTileColumns);
+    }
   }
-  alignas(64) float rows[kGemmDepth * kTileColumns];
-  pack_right(product, column, columns, first, depth, rows);
-  pack_pairs_of_rows<Factors>(depth, columns, rows, kTileColumns, packed, kTileColumns);
 }
 
 }  // namespace minichilla::HWY_NAMESPACE

@@ -44,8 +44,9 @@ Broadcasts left_elements(const Product& product, const ProductBlock& block, Term
 template <class Factors, bool kTiles>
 struct VectorPanels {
   static constexpr std::size_t kRows = kBlockRows;  ///< of a block
-  /// Columns of b that are packed right before they are used: one panel, while the next one is fetched.
-  static constexpr std::size_t kPackedTogether = kTileColumns;
+  /// Columns of b that are packed right before they are used. Large tiles fetch the next ones meanwhile: one
+  /// panel.
+  static constexpr std::size_t kPackedTogether = kRegisters == 32 ? kTileColumns : 2 * kGemmColumns;
 
   /// c (rows, n) = or += the block of a · a panel of b (k elements, n ≤ kTileColumns); with bias (n) not
   /// nullptr sums begin with it. Large tiles fetch `ahead`.
@@ -151,8 +152,10 @@ struct Bf16TileOperands {
                                   : product.b + terms.first * product.ldb + column;
     const auto pack = turned ? &pack_row_pairs_of_transpose : &pack_row_pairs;
     for (std::size_t j = 0; j < columns; j += kTileSide) {
-      pack(terms.depth, columns - j, turned ? b + j * product.ldb : b + j, product.ldb, packed + j,
-           kTileColumns);
+      // Panels are two tiles wide.
+      float* const panel =
+          packed + j / kTileColumns * kTileColumns * elements(terms.depth) + j % kTileColumns;
+      pack(terms.depth, columns - j, turned ? b + j * product.ldb : b + j, product.ldb, panel, kTileColumns);
     }
   }
   static HWY_NOINLINE void multiply_panel(std::size_t rows, std::size_t n, std::size_t k, LeftBlock left,
@@ -196,9 +199,7 @@ void multiply_block(const Product& product, const ProductBlock& block, Terms ter
       Ahead ahead(panel);
       if (block.row == 0 && j % Operands::kPackedTogether == 0) {
         const std::size_t next = std::min(block.columns, j + Operands::kPackedTogether);
-        for (std::size_t p = j; p < next; p += kTileColumns) {
-          Operands::right(product, block.column + p, width_at(p), terms, right + p * elements);
-        }
+        Operands::right(product, block.column + j, next - j, terms, right + j * elements);
         if (next < block.columns) {
           ahead = panel_ahead(product, block.column + next, width_at(next), terms);
         }

@@ -24,8 +24,8 @@ constexpr std::size_t kTileColumns = 2 * kLanes;
 constexpr std::size_t kBlockRows = kGemmRows / kTileRows * kTileRows;
 static_assert(kGemmColumns % kTileColumns == 0);
 
-/// Rows that pack_left reads at a time. Rows that are a power of two apart lie in the same few sets of a
-/// cache: of so few, all that is read stays there until it is used.
+/// Rows that are read at a time. Rows that are a power of two apart lie in the same few sets of a cache: of
+/// so few, all that is read stays there until it is used.
 constexpr std::size_t kRowsAtOnce = 4;
 
 /// to (kTileRows floats) = from
@@ -56,21 +56,38 @@ HWY_INLINE void pack_left(std::size_t columns, std::size_t depth, const float* a
   }
 }
 
-/// packed (depth, kTileColumns) = the columns [column, column + columns) of op(b), at most kTileColumns, in
-/// its rows [first, first + depth), with zeros after the last column up to a whole vector.
+/// packed, for each kTileColumns columns of b (depth, columns): (depth, kTileColumns), with zeros after the
+/// last column up to a whole vector.
+HWY_INLINE void pack_right_rows(std::size_t columns, std::size_t depth, const float* b, std::size_t ldb,
+                                float* packed) {
+  for (std::size_t first = 0; first < depth; first += kRowsAtOnce) {
+    const std::size_t end = std::min(depth, first + kRowsAtOnce);
+    float* to = packed;
+    std::size_t j = 0;
+    for (; j + kTileColumns <= columns; j += kTileColumns, to += kTileColumns * depth) {
+      for (std::size_t p = first; p < end; ++p) {
+        const float* from = b + p * ldb + j;
+        hn::StoreU(hn::LoadU(kFloat, from), kFloat, to + p * kTileColumns);
+        hn::StoreU(hn::LoadU(kFloat, from + kLanes), kFloat, to + p * kTileColumns + kLanes);
+      }
+    }
+    if (j < columns) {
+      copy_rows(end - first, columns - j, b + first * ldb + j, ldb, to + first * kTileColumns, kTileColumns);
+    }
+  }
+}
+
+/// packed, for each kTileColumns of the columns [column, column + columns) of op(b), its rows [first, first +
+/// depth): (depth, kTileColumns).
 HWY_INLINE void pack_right(const Product& product, std::size_t column, std::size_t columns, std::size_t first,
                            std::size_t depth, float* packed) {
-  if (product.transpose_b == Transpose::yes) {
-    transpose(columns, depth, product.b + column * product.ldb + first, product.ldb, 1.0f, packed,
-              kTileColumns);
+  if (product.transpose_b == Transpose::no) {
+    pack_right_rows(columns, depth, product.b + first * product.ldb + column, product.ldb, packed);
     return;
   }
-  const float* const b = product.b + first * product.ldb + column;
-  if (columns == kTileColumns) {
-    // Its length known, the loop over a row's vectors is none.
-    copy_rows(depth, kTileColumns, b, product.ldb, packed, kTileColumns);
-  } else {
-    copy_rows(depth, columns, b, product.ldb, packed, kTileColumns);
+  for (std::size_t j = 0; j < columns; j += kTileColumns, packed += kTileColumns * depth) {
+    transpose(std::min(kTileColumns, columns - j), depth, product.b + (column + j) * product.ldb + first,
+              product.ldb, 1.0f, packed, kTileColumns);
   }
 }
 
