@@ -71,8 +71,7 @@ void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, 
     product(rows, columns.width, width, {q + static_cast<std::size_t>(begin) * row, row, 1},
             {keys_transposed + columns.first, layout.key_row}, Output::replace, scores, layout.key_row);
     mask_scores(pattern, begin, end, columns, scores, layout.key_row);
-    constexpr std::size_t kRoom = std::max(kQueryBlock, kLanes);
-    float top[kRoom], total[kRoom], share[kRoom];
+    float top[kQueryBlock], total[kQueryBlock], share[kQueryBlock];
     std::size_t done = 0;
     for (; done + kRowsAtOnce <= rows; done += kRowsAtOnce) {
       exponentials<kRowsAtOnce>(scores + done * layout.key_row, layout.key_row, columns.width, top + done,

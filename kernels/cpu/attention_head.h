@@ -21,12 +21,10 @@ struct HeadGradient {
   float *d_q, *d_k, *d_v;
 };
 
-/// Queries that are worked on together: a block shares its range of keys, and a tile holds the probabilities
-/// that the gradients of keys and values sum over.
-constexpr std::size_t kQueryBlock = 8;
+/// Queries whose probabilities are held together for the gradients of keys and values to sum over.
 constexpr std::size_t kQueryTile = 32;
 
-/// Floats of the widest vector: rows are padded for it.
+/// Floats of the widest vector: rows are padded for it, and so many queries share a range of keys at most.
 constexpr std::size_t kWidestVector = 16;
 
 /// Offsets (floats) for T tokens of one head of width D.
@@ -46,7 +44,7 @@ struct AttentionScratch {
   std::size_t tile;        ///< (kQueryTile, key_row)
 
   /// keys transposed; values, where they are repacked; scores of a block
-  std::size_t forward() const { return transposed + packed + kQueryBlock * key_row; }
+  std::size_t forward() const { return transposed + packed + kWidestVector * key_row; }
   /// keys and values transposed; probabilities and d_scores of a tile; where they are repacked keys, queries,
   /// d_out, d_keys and d_values
   std::size_t backward() const { return 2 * transposed + 5 * packed + 2 * tile; }

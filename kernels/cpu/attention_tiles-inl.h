@@ -20,17 +20,21 @@
 HWY_BEFORE_NAMESPACE();
 namespace minichilla::HWY_NAMESPACE {
 
-/// The keys that a block of queries may see, begun at a multiple of kLanes and of kQueryBlock, and `width` (a
-/// multiple of kLanes) long: where the block's scores are kept. `keys` itself lies inside.
+/// Queries that are worked on together, since they share a range of keys: in whole vectors of keys a vector's
+/// length of queries see no more of them than fewer would.
+constexpr std::size_t kQueryBlock = std::max<std::size_t>(8, kLanes);
+static_assert(kQueryBlock <= kWidestVector && kQueryTile % kQueryBlock == 0);
+
+/// The keys that a block of queries may see, begun at a multiple of kQueryBlock, and `width` (a multiple of
+/// kLanes) long: where the block's scores are kept. `keys` itself lies inside.
 struct ScoreColumns {
   KeyRange keys;
   std::size_t first, width;
 };
 
 HWY_INLINE ScoreColumns score_columns(const AttentionPattern& pattern, int query_begin, int query_end) {
-  constexpr std::size_t kStep = std::max(kLanes, kQueryBlock);
   const KeyRange keys = pattern.key_range(query_begin, query_end);
-  const std::size_t first = static_cast<std::size_t>(keys.begin) / kStep * kStep;
+  const std::size_t first = static_cast<std::size_t>(keys.begin) / kQueryBlock * kQueryBlock;
   return {keys, first, round_up(static_cast<std::size_t>(keys.end) - first, kLanes)};
 }
 
