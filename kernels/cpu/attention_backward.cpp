@@ -42,12 +42,6 @@ struct PackedHead {
     gradient_row = in_place ? head.row : padded_width;
     d_keys = in_place ? head.d_k : copies + 3 * layout.packed;
     d_values = in_place ? head.d_v : copies + 4 * layout.packed;
-    for (std::size_t t = 0; t < tokens; ++t) {
-      for (std::size_t d = 0; d < padded_width; d += kLanes) {
-        hn::StoreU(hn::Zero(kFloat), kFloat, d_keys + t * gradient_row + d);
-        hn::StoreU(hn::Zero(kFloat), kFloat, d_values + t * gradient_row + d);
-      }
-    }
   }
 
   AttentionScratch layout;
@@ -124,7 +118,8 @@ HWY_INLINE void backward_block(const HeadGradient& head, const PackedHead& packe
 }
 
 /// Adds a finished tile of the queries [begin, end) to the gradients of the keys that they see: for each
-/// block of keys those blocks of queries whose columns hold it.
+/// block of keys those blocks of queries whose columns hold it. The first queries to see keys are those of
+/// the same tokens, whose tile comes first: their sums are what the others are added to.
 HWY_INLINE void add_key_gradients(const HeadGradient& head, const PackedHead& packed, int begin, int end,
                                   const ScoreColumns& columns) {
   const int step = static_cast<int>(kQueryBlock);
@@ -138,14 +133,13 @@ HWY_INLINE void add_key_gradients(const HeadGradient& head, const PackedHead& pa
                       count = static_cast<std::size_t>(to - from);
     const std::size_t corner = static_cast<std::size_t>(from - begin) * packed.layout.key_row +
                                (static_cast<std::size_t>(key) - columns.first);
+    const Output output = key >= begin ? Output::replace : Output::add;
     const std::size_t first_query = static_cast<std::size_t>(from);
     const std::size_t first_key = static_cast<std::size_t>(key) * packed.gradient_row;
     product(keys, packed.padded_width, count, {packed.probabilities + corner, 1, packed.layout.key_row},
-            packed.d_out.from_row(first_query), Output::add, packed.d_values + first_key,
-            packed.gradient_row);
+            packed.d_out.from_row(first_query), output, packed.d_values + first_key, packed.gradient_row);
     product(keys, packed.padded_width, count, {packed.d_scores + corner, 1, packed.layout.key_row},
-            packed.queries.from_row(first_query), Output::add, packed.d_keys + first_key,
-            packed.gradient_row);
+            packed.queries.from_row(first_query), output, packed.d_keys + first_key, packed.gradient_row);
   }
 }
 
