@@ -62,7 +62,7 @@ void attend_head(const AttentionPattern& pattern, int T, int D, const float* q, 
   float* const values_copy = keys_transposed + layout.transposed;
   float* const scores = values_copy + layout.packed;
   transpose(tokens, width, k, row, 1 / std::sqrt(static_cast<float>(D)), keys_transposed, layout.key_row);
-  const Panels values = rows_of_vectors(tokens, width, v, row, values_copy);
+  const Panels values = rows_of_vectors(used_in_place(tokens, width), tokens, width, v, row, values_copy);
 
   for (int begin = 0; begin < T; begin += static_cast<int>(kQueryBlock)) {
     const int end = std::min(T, begin + static_cast<int>(kQueryBlock));

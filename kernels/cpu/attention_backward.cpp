@@ -26,7 +26,7 @@ struct PackedHead {
         tokens(static_cast<std::size_t>(head.T)),
         width(static_cast<std::size_t>(head.D)),
         padded_width(round_up(width, kLanes)),
-        in_place(used_in_place(tokens, width)),
+        in_place(used_in_place(std::min(tokens, static_cast<std::size_t>(head.pattern.window())), width)),
         scale(1 / std::sqrt(static_cast<float>(head.D))),
         keys_transposed(scratch),
         values_transposed(keys_transposed + layout.transposed),
@@ -36,9 +36,10 @@ struct PackedHead {
     // The keys carry 1/sqrt(D) for the scores, exactly as in the forward pass.
     transpose(tokens, width, head.k, head.row, scale, keys_transposed, layout.key_row);
     transpose(tokens, width, head.v, head.row, 1, values_transposed, layout.key_row);
-    keys = rows_of_vectors(tokens, width, head.k, head.row, copies);
-    queries = rows_of_vectors(tokens, width, head.q, head.row, copies + layout.packed);
-    d_out = rows_of_vectors(tokens, width, head.d_out, head.out_row, copies + 2 * layout.packed);
+    // Keys are read again and again, a window of them for each block of queries.
+    keys = rows_of_vectors(used_in_place(tokens, width), tokens, width, head.k, head.row, copies);
+    queries = rows_of_vectors(in_place, tokens, width, head.q, head.row, copies + layout.packed);
+    d_out = rows_of_vectors(in_place, tokens, width, head.d_out, head.out_row, copies + 2 * layout.packed);
     gradient_row = in_place ? head.row : padded_width;
     d_keys = in_place ? head.d_k : copies + 3 * layout.packed;
     d_values = in_place ? head.d_v : copies + 4 * layout.packed;
@@ -47,7 +48,7 @@ struct PackedHead {
   AttentionScratch layout;
   std::size_t tokens, width;
   std::size_t padded_width;  ///< whole vectors
-  bool in_place;
+  bool in_place;             ///< queries, d_out, d_keys and d_values
   float scale;
   float *keys_transposed, *values_transposed;  // (D, key_row)
   float *probabilities, *d_scores;             // (kQueryTile, key_row)

@@ -38,19 +38,20 @@ HWY_INLINE ScoreColumns score_columns(const AttentionPattern& pattern, int query
   return {keys, first, round_up(static_cast<std::size_t>(keys.end) - first, kLanes)};
 }
 
-/// Rows of sequences up to so many tokens are read where they are. Those of longer ones, which lie far apart
-/// and so compete for a few sets of the cache, are brought together first.
-constexpr std::size_t kTokensInPlace = 64;
+/// Rows of so many tokens are used where they are. More of them, which lie far apart and so compete for a few
+/// sets of the cache, are brought together first. Processors with longer vectors have larger caches.
+constexpr std::size_t kTokensInPlace = std::max<std::size_t>(64, 8 * kLanes);
 
-/// Whether vectors of a head's rows can be used where the rows are. Else they are repacked.
+/// Whether vectors of a head's rows, of so many tokens at about the same time, can be used where the rows
+/// are. Else they are repacked.
 HWY_INLINE bool used_in_place(std::size_t tokens, std::size_t width) {
   return tokens <= kTokensInPlace && width % kLanes == 0;
 }
 
 /// from (tokens, width), rows from_row apart, for reading vectors: in place or repacked in `copy`.
-HWY_INLINE Panels rows_of_vectors(std::size_t tokens, std::size_t width, const float* from,
+HWY_INLINE Panels rows_of_vectors(bool in_place, std::size_t tokens, std::size_t width, const float* from,
                                   std::size_t from_row, float* copy) {
-  if (used_in_place(tokens, width)) return {from, from_row};
+  if (in_place) return {from, from_row};
   const std::size_t copy_row = round_up(width, kLanes);
   copy_rows(tokens, width, from, from_row, copy, copy_row);
   return {copy, copy_row};

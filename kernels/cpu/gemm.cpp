@@ -181,8 +181,8 @@ HWY_INLINE Ahead panel_ahead(const Product& product, std::size_t column, std::si
   return {terms.depth, columns, product.b + terms.first * product.ldb + column, product.ldb};
 }
 
-/// Rows and columns of `block` += the products of `terms`. The first block of rows packs each of b's panels
-/// into `right` right before it multiplies by it, and has the next one fetched meanwhile.
+/// Rows and columns of `block` += the products of `terms`, b's panels in `right`: the first block of rows
+/// packs them there, some at a time, and has the next one fetched while it multiplies by them.
 template <class Operands>
 void multiply_block(const Product& product, const ProductBlock& block, Terms terms, float* packed_left,
                     float* right, const BlockDone& done) {
