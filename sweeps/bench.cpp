@@ -54,25 +54,25 @@ Timing time_operation(Device& device, double seconds, const BenchOperation& oper
 /// Multiply-adds on all lanes of a CPU at once.
 class MultiplyAdds {
  public:
-  MultiplyAdds(Device& device, std::function<FmaRun(std::int64_t)> run)
-      : device_(&device), run_(std::move(run)) {}
-
-  /// FLOP/s of all lanes in the best of many moments of `seconds` altogether.
-  double best_per_s(double seconds) {
+  /// Measures the most of them in many moments of `seconds` altogether.
+  MultiplyAdds(Device& device, double seconds, std::function<FmaRun(std::int64_t)> run)
+      : device_(&device), run_(std::move(run)), flops_per_round_(run_(1).flops * device.lanes()) {
     constexpr std::int64_t kRounds = 1000;
     const Timing timing = time_repetitions(
         seconds, [&](std::int64_t repetitions) { repeat(kRounds * repetitions); }, {}, kPeakSamples);
     rounds_per_s_ = kRounds / timing.best_s;
-    return flops_per_round() * rounds_per_s_;
   }
 
-  /// FLOP/s of all lanes in the `seconds` that begin now. best_per_s was called before.
+  /// FLOP/s of all lanes in the best of those moments.
+  double best_per_s() const { return flops_per_round_ * rounds_per_s_; }
+
+  /// FLOP/s of all lanes in the `seconds` that begin now.
   double per_s_now(double seconds) const {
     const auto rounds = std::max<std::int64_t>(1, std::llround(seconds * rounds_per_s_));
     const auto begin = std::chrono::steady_clock::now();
     repeat(rounds);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    return flops_per_round() * static_cast<double>(rounds) / took.count();
+    return flops_per_round_ * static_cast<double>(rounds) / took.count();
   }
 
  private:
@@ -83,30 +83,30 @@ class MultiplyAdds {
       }
     });
   }
-  double flops_per_round() const { return run_(1).flops * device_->lanes(); }
 
   Device* device_;
   std::function<FmaRun(std::int64_t)> run_;
-  double rounds_per_s_ = 0;
+  double flops_per_round_, rounds_per_s_;
 };
 
 /// Also returns what measures the peak again, for a moment.
 MostPerSecond measure_cpu_peak(Device& device, const BenchOptions& options, Peak& peak) {
   const double seconds = kPeakPatience * options.seconds;
   const Bf16Products products = cpu_bf16_products();
-  MultiplyAdds bf16(device,
-                    [products](std::int64_t rounds) { return run_bf16_multiply_adds(products, rounds); });
   if (products != Bf16Products::fp32_arithmetic) {
+    const MultiplyAdds bf16(device, seconds, [products](std::int64_t rounds) {
+      return run_bf16_multiply_adds(products, rounds);
+    });
     peak.bf16_of = name_of(products);
-    peak.bf16_flops_per_s = bf16.best_per_s(seconds);
+    peak.bf16_flops_per_s = bf16.best_per_s();
+    if (options.precision == Precision::bf16) {
+      peak.flops_per_s = peak.bf16_flops_per_s;
+      peak.flops_of = peak.bf16_of + " in registers";
+      return [bf16](double now) { return bf16.per_s_now(now); };
+    }
   }
-  if (options.precision == Precision::bf16 && peak.bf16_flops_per_s > 0) {
-    peak.flops_per_s = peak.bf16_flops_per_s;
-    peak.flops_of = peak.bf16_of + " in registers";
-    return [bf16](double now) { return bf16.per_s_now(now); };
-  }
-  MultiplyAdds fp32(device, run_multiply_adds);
-  peak.flops_per_s = fp32.best_per_s(seconds);
+  const MultiplyAdds fp32(device, seconds, run_multiply_adds);
+  peak.flops_per_s = fp32.best_per_s();
   peak.flops_of = "fp32 multiply-adds in registers";
   return [fp32](double now) { return fp32.per_s_now(now); };
 }

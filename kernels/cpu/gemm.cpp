@@ -44,8 +44,8 @@ Broadcasts left_elements(const Product& product, const ProductBlock& block, Term
 template <class Factors, bool kTiles>
 struct VectorPanels {
   static constexpr std::size_t kRows = kBlockRows;  ///< of a block
-  /// Columns of b that are packed right before they are used. Large tiles fetch the next ones meanwhile: one
-  /// panel.
+  /// Columns of b that are packed before they are used: one panel where large tiles fetch the next one
+  /// meanwhile, elsewhere all that there are.
   static constexpr std::size_t kPackedTogether = kRegisters == 32 ? kTileColumns : 2 * kGemmColumns;
 
   /// c (rows, n) = or += the block of a · a panel of b (k elements, n ≤ kTileColumns); with bias (n) not

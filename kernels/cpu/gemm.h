@@ -53,7 +53,8 @@ class BlockDone {
   void (*call_)(const void*, const ProductBlock&) = nullptr;
 };
 
-/// Of a block: terms of a sum (a panel of b fills half of a first-level cache), rows of a, columns of b.
+/// Of a block: terms of a sum (a panel of b fills half of a first-level cache), rows of a, columns of b (of
+/// bf16 twice as many, in the same room).
 constexpr std::size_t kGemmDepth = 256, kGemmRows = 96, kGemmColumns = 512;
 /// Floats, 64-byte aligned, into which gemm repacks blocks of its operands.
 constexpr std::size_t kGemmWorkspace = kGemmDepth * (kGemmColumns + kGemmRows);

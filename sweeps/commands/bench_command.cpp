@@ -129,7 +129,9 @@ void add_bench_command(CLI::App& app, CommandContext& context) {
       "  minichilla bench\n"
       "  minichilla bench --only peak,steps --shapes L --json bench.json\n"
       "  minichilla bench --device cuda --precision bf16\n"
-      "Shares are of the peak that was measured in the same run, so they need peak among the parts.\n"
+      "Shares are of the peak that was measured in the same run, so they need peak among the parts; "
+      "'paired'\n"
+      "are those of the CPU's peak measured around each sample, their median.\n"
       "Exit status: 0 done, 2 bad input, 74 input/output, 75 interrupted.");
   command->callback([options, &context] { run_bench(*options, context); });
 }
